@@ -1,0 +1,64 @@
+//! Numbered points before and after every call that changes the world, where a test may kill the process for real; does
+//! nothing unless `VOLVISOR_TEST_CRASH_AT=N` (die with SIGKILL at the N-th point) or `VOLVISOR_TEST_CRASH_LOG=FILE` (append
+//! one line per point) is set, and nothing at all in a build without debug assertions.
+
+/// Declares a point. `what` names the call and whether it is before or after, `before rename`.
+#[inline]
+pub fn point(what: &str) {
+    #[cfg(debug_assertions)]
+    armed::point(what);
+    #[cfg(not(debug_assertions))]
+    let _ = what;
+}
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::io::Write;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    struct Armed {
+        at: Option<u64>,
+        log: Option<std::sync::Mutex<std::fs::File>>,
+    }
+
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+
+    fn arm() -> Option<Armed> {
+        let at = std::env::var("VOLVISOR_TEST_CRASH_AT")
+            .ok()
+            .and_then(|n| n.parse().ok());
+        let log = std::env::var_os("VOLVISOR_TEST_CRASH_LOG")
+            .and_then(|path| {
+                std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(path)
+                    .ok()
+            })
+            .map(std::sync::Mutex::new);
+        (at.is_some() || log.is_some()).then_some(Armed { at, log })
+    }
+
+    pub fn point(what: &str) {
+        let Some(armed) = ARMED.get_or_init(arm) else {
+            return;
+        };
+        let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(log) = &armed.log
+            && let Ok(mut file) = log.lock()
+        {
+            let _ = writeln!(file, "{number} {what}");
+        }
+        if armed.at == Some(number) {
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}

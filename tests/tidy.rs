@@ -1,0 +1,1 @@
+//! House rules as tests (filled in by the integrator).
