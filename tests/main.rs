@@ -1,4 +1,9 @@
 //! One test binary; each module is a story with its own sentence.
 
+/// Helpers of the stories.
+mod support;
+
+/// The process dies at every point of every operation.
+mod crash;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
