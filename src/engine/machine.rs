@@ -98,7 +98,11 @@ pub fn start(paths: &Paths, vmid: VmId, paused: bool) -> Result<Outcome> {
         .stderr(errors)
         .env_clear()
         .process_group(0);
-    // A test that kills the caller at some point must not kill the machine at the same point.
+    // A test that kills the caller at some point must not kill the machine at the same point; it has a variable of its own.
+    #[cfg(debug_assertions)]
+    if let Some(at) = std::env::var_os("VOLVISOR_TEST_MACHINE_CRASH_AT") {
+        command.env("VOLVISOR_TEST_CRASH_AT", at);
+    }
     let mut child = command
         .spawn()
         .map_err(|e| Error::io(format!("cannot spawn the machine process of VM {vmid}"), e))?;

@@ -5,8 +5,9 @@ use super::journal::{Journal, Record};
 use super::lease::{self, Lease};
 use super::{Engine, Report};
 use crate::model::{Error, OpId, Outcome, Result};
-use crate::plan::{Direction, Intent, Plan};
+use crate::plan::{Direction, Intent, Plan, Step};
 use crate::sys::clock;
+use crate::sys::crash::gate;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -233,4 +234,23 @@ fn new_op() -> OpId {
         random[2]
     );
     OpId::parse(&text).expect("digits and a dash are valid")
+}
+
+/// The words of Proxmox's own crash matrix, for the points where tests interrupt us.
+fn step_kind(step: &Step) -> &'static str {
+    match step {
+        Step::WriteConfig { .. } | Step::WriteStorageCfg { .. } => "step write-config",
+        Step::CreateVolume { .. } | Step::CloneVolume { .. } | Step::CopyVolume { .. } => {
+            "step alloc"
+        }
+        Step::DestroyVolume { .. } => "step free",
+        Step::ResizeVolume { .. } => "step vol-resize",
+        Step::RenameVolume { .. } => "step vol-rename",
+        Step::ProtectVolume { .. } => "step vol-protect",
+        Step::SnapshotGroup { .. } => "step vol-snapshot",
+        Step::DestroySnapshots { .. } => "step vol-snapshot-delete",
+        Step::RollbackVolume { .. } => "step vol-rollback",
+        Step::StartMachine { .. } => "step vm-start",
+        Step::StopMachine { .. } => "step vm-stop",
+    }
 }

@@ -19,7 +19,11 @@ pub struct Scratch(PathBuf);
 
 impl Scratch {
     pub fn new(name: &str) -> Self {
-        let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+        let base = if Path::new("/dev/shm").is_dir() {
+            PathBuf::from("/dev/shm")
+        } else {
+            std::env::temp_dir()
+        };
         let path = base.join(format!("volvisor-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
@@ -42,7 +46,10 @@ pub fn new_root(at: &Path) -> PathBuf {
     std::fs::create_dir_all(root.join("etc/pve/qemu-server")).unwrap();
     let store = root.join("store");
     std::fs::create_dir_all(store.join("images")).unwrap();
-    let cfg = format!("dir: local\n\tpath {}\n\tcontent images,rootdir\n\n", store.display());
+    let cfg = format!(
+        "dir: local\n\tpath {}\n\tcontent images,rootdir\n\n",
+        store.display()
+    );
     std::fs::write(root.join("etc/pve/storage.cfg"), cfg).unwrap();
     root
 }
@@ -54,7 +61,11 @@ pub fn volvisor(root: &Path, words: &[&str]) -> Output {
 
 pub fn command(root: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(words).env("VOLVISOR_ROOT", root).env("TZ", "UTC").env_remove("VOLVISOR_TEST_CRASH_AT");
+    command
+        .args(words)
+        .env("VOLVISOR_ROOT", root)
+        .env("TZ", "UTC")
+        .env_remove("VOLVISOR_TEST_CRASH_AT");
     command
 }
 
@@ -75,8 +86,15 @@ pub fn ok(root: &Path, words: &[&str]) -> String {
 /// Runs and requires failure; returns the exit code and stderr.
 pub fn refused(root: &Path, words: &[&str]) -> (i32, String) {
     let output = volvisor(root, words);
-    assert!(!output.status.success(), "`{}` should have been refused", words.join(" "));
-    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+    assert!(
+        !output.status.success(),
+        "`{}` should have been refused",
+        words.join(" ")
+    );
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 /// Everything a user could see, and every file there is: equal worlds have equal maps. Random and timed values are masked.
@@ -88,22 +106,42 @@ pub fn world(root: &Path) -> BTreeMap<String, String> {
         seen.insert(format!("config {vmid}"), masked(&text.lossy()));
     }
     let (cfg, parsed) = engine.storage_cfg().unwrap();
-    seen.insert("storage.cfg".to_owned(), cfg.map(|t| t.lossy().into_owned()).unwrap_or_default());
+    seen.insert(
+        "storage.cfg".to_owned(),
+        cfg.map(|t| t.lossy().into_owned()).unwrap_or_default(),
+    );
     for section in parsed.sections() {
-        let Ok(backend) = engine.backend(&section.id) else { continue };
-        let Ok(inventory) = backend.inventory() else { continue };
+        let Ok(backend) = engine.backend(&section.id) else {
+            continue;
+        };
+        let Ok(inventory) = backend.inventory() else {
+            continue;
+        };
         for volume in inventory.volumes {
             let key = format!("volume {}:{}", section.id, volume.name);
-            let mut facts = format!("{:?} {:?} ro={} problem={:?}", volume.size, volume.format, volume.read_only, volume.problem);
-            facts.push_str(&format!(" now={}", digest(backend.as_ref(), &volume.name, None)));
+            let mut facts = format!(
+                "{:?} {:?} ro={} problem={:?}",
+                volume.size, volume.format, volume.read_only, volume.problem
+            );
+            facts.push_str(&format!(
+                " now={}",
+                digest(backend.as_ref(), &volume.name, None)
+            ));
             for snapshot in &volume.snapshots {
                 let name = SnapshotName::parse(&snapshot.name).unwrap();
-                facts.push_str(&format!(" {}={}", snapshot.name, digest(backend.as_ref(), &volume.name, Some(&name))));
+                facts.push_str(&format!(
+                    " {}={}",
+                    snapshot.name,
+                    digest(backend.as_ref(), &volume.name, Some(&name))
+                ));
             }
             seen.insert(key, facts);
         }
     }
-    for file in files(&root.join("store")).into_iter().chain(files(&root.join("etc"))) {
+    for file in files(&root.join("store"))
+        .into_iter()
+        .chain(files(&root.join("etc")))
+    {
         seen.insert(format!("file {}", masked_trash(&file)), String::new());
     }
     for journal in files(&root.join("var/lib/volvisor/journal")) {
@@ -112,7 +150,11 @@ pub fn world(root: &Path) -> BTreeMap<String, String> {
     seen
 }
 
-fn digest(backend: &dyn volvisor::backend::Backend, name: &volvisor::model::VolumeName, at: Option<&SnapshotName>) -> String {
+fn digest(
+    backend: &dyn volvisor::backend::Backend,
+    name: &volvisor::model::VolumeName,
+    at: Option<&SnapshotName>,
+) -> String {
     let device = match backend.open(name, at, OpenMode::ReadOnly) {
         Ok(device) => device,
         Err(error) => return format!("cannot open: {}", error.full_text()),
@@ -161,7 +203,9 @@ fn masked_trash(file: &str) -> String {
 
 fn files(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    let Ok(entries) = std::fs::read_dir(dir) else { return found };
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return found;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -180,7 +224,10 @@ pub fn check_images(root: &Path) -> Result<(), String> {
         if !file.ends_with(".qcow2") {
             continue;
         }
-        let output = Command::new("qemu-img").args(["check", "-f", "qcow2", &file]).output().map_err(|e| e.to_string())?;
+        let output = Command::new("qemu-img")
+            .args(["check", "-f", "qcow2", &file])
+            .output()
+            .map_err(|e| e.to_string())?;
         if !output.status.success() {
             return Err(format!(
                 "qemu-img check {file}: {}{}",
@@ -196,8 +243,14 @@ pub fn check_images(root: &Path) -> Result<(), String> {
 pub fn fill(root: &Path, volume: &str, seed: u8, length: usize) {
     let engine = Engine::open(Paths::new(root));
     let volume = volvisor::model::VolumeId::parse(volume).unwrap();
-    let device = engine.backend(&volume.storage).unwrap().open(&volume.name, None, OpenMode::ReadWrite).unwrap();
-    let bytes: Vec<u8> = (0..length).map(|i| seed.wrapping_add((i / 512) as u8).wrapping_mul(31) ^ seed).collect();
+    let device = engine
+        .backend(&volume.storage)
+        .unwrap()
+        .open(&volume.name, None, OpenMode::ReadWrite)
+        .unwrap();
+    let bytes: Vec<u8> = (0..length)
+        .map(|i| seed.wrapping_add((i / 512) as u8).wrapping_mul(31) ^ seed)
+        .collect();
     device.write_at(0, &bytes).unwrap();
     device.flush().unwrap();
 }
