@@ -160,6 +160,8 @@ impl Engine {
             journal.borrow_mut().append(&pending)?;
             pending.clear();
             progress(&crate::plan::render::step_line(step));
+            gate(step_kind(step))
+                .map_err(|e| Error::io(format!("step {} failed", index + 1), e))?;
             let scope = StepScope {
                 journal,
                 op: op.clone(),

@@ -40,9 +40,9 @@ mod armed {
     static COUNT: AtomicU64 = AtomicU64::new(0);
 
     fn arm() -> Option<Armed> {
-        let at = std::env::var("VOLVISOR_TEST_CRASH_AT")
-            .ok()
-            .and_then(|n| n.parse().ok());
+        let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
+        let at = number("VOLVISOR_TEST_CRASH_AT");
+        let fail = number("VOLVISOR_TEST_FAIL_AT");
         let log = std::env::var_os("VOLVISOR_TEST_CRASH_LOG")
             .and_then(|path| {
                 std::fs::OpenOptions::new()
@@ -55,9 +55,10 @@ mod armed {
         (at.is_some() || fail.is_some() || log.is_some()).then_some(Armed { at, fail, log })
     }
 
-    pub fn point(what: &str) {
+    /// True when this point shall fail.
+    pub fn point(what: &str) -> bool {
         let Some(armed) = ARMED.get_or_init(arm) else {
-            return;
+            return false;
         };
         let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(log) = &armed.log
