@@ -11,7 +11,7 @@ use std::process::Command;
 
 type World = BTreeMap<String, String>;
 
-fn copy_tree(from: &Path, to: &Path) {
+pub fn copy_tree(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
     let status = Command::new("cp")
         .arg("-a")
@@ -23,11 +23,11 @@ fn copy_tree(from: &Path, to: &Path) {
     assert!(status.success());
 }
 
-fn is_killed(status: std::process::ExitStatus) -> bool {
+pub fn is_killed(status: std::process::ExitStatus) -> bool {
     status.signal() == Some(9)
 }
 
-fn diff(expected: &World, got: &World) -> String {
+pub fn diff(expected: &World, got: &World) -> String {
     let mut text = String::new();
     for (key, value) in expected {
         match got.get(key) {
@@ -45,7 +45,7 @@ fn diff(expected: &World, got: &World) -> String {
 }
 
 /// Two disks of 1 MiB with content, qcow2 and (where snapshots are not needed) raw.
-fn machine_with_disks(root: &Path) {
+pub fn machine_with_disks(root: &Path) {
     ok(
         root,
         &[

@@ -5,5 +5,7 @@ mod support;
 
 /// The process dies at every point of every operation.
 mod crash;
+/// The crash matrix of the original, row by row.
+mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
