@@ -3,6 +3,8 @@
 /// Helpers of the stories.
 mod support;
 
+/// Bad input of every kind.
+mod bad_input;
 /// The process dies at every point of every operation.
 mod crash;
 /// The crash matrix of the original, row by row.
