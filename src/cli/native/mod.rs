@@ -60,7 +60,7 @@ static VERBS: &[Verb] = &[
     qm::UNLINK.named("vm unlink"),
     qm::RESIZE.named("vm resize"),
     qm::RESCAN.named("vm rescan"),
-    qm::SHOWCMD.named("vm plan"),
+    qm::SHOWCMD.named("vm spec"),
     plan::SHOW,
     plan::APPLY,
     task::LIST,
