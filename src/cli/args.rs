@@ -224,3 +224,94 @@ fn meaning(command: &Command, keys: Keys, name: &str, double: bool) -> Result<Me
         _ => Ok(Meaning::Unknown),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(line: &[&str]) -> Result<Vec<String>> {
+        let qm = &super::super::qm::FACE;
+        let words: Vec<String> = line.iter().map(|w| (*w).to_owned()).collect();
+        let (verb, used) = qm.find(&words).unwrap();
+        normalise(&verb.command(qm), verb.keys, true, &words[used..])
+    }
+
+    #[test]
+    fn every_spelling_of_an_option_means_the_same() {
+        for line in [
+            ["set", "100", "--digest", "abc"].as_slice(),
+            &["set", "100", "-digest", "abc"],
+            &["set", "100", "--digest=abc"],
+            &["set", "100", "-dig", "abc"],
+        ] {
+            assert_eq!(plain(line).unwrap(), ["100", "--digest=abc"], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn flags_take_a_word_only_when_it_is_a_boolean() {
+        assert_eq!(
+            plain(&["destroy", "--purge", "100"]).unwrap(),
+            ["--purge=1", "100"]
+        );
+        assert_eq!(
+            plain(&["destroy", "100", "-purge", "no"]).unwrap(),
+            ["100", "--purge=0"]
+        );
+        assert_eq!(
+            plain(&["set", "100", "--onboot"]).unwrap(),
+            ["100", "--key=onboot=1"]
+        );
+        assert_eq!(
+            plain(&["set", "100", "--onboot", "off"]).unwrap(),
+            ["100", "--key=onboot=0"]
+        );
+        assert!(plain(&["destroy", "100", "--purge=perhaps"]).is_err());
+    }
+
+    #[test]
+    fn values_are_never_taken_for_options() {
+        assert_eq!(
+            plain(&[
+                "set",
+                "100",
+                "--args",
+                "-bios test-guest",
+                "-net0",
+                "virtio,bridge=vmbr0"
+            ])
+            .unwrap(),
+            [
+                "100",
+                "--key=args=-bios test-guest",
+                "--key=net0=virtio,bridge=vmbr0"
+            ]
+        );
+        assert!(
+            plain(&["set", "100", "--args"]).is_err(),
+            "a value is missing"
+        );
+        assert!(
+            plain(&["set", "100", "--scsi31", "x"]).is_err(),
+            "no such slot"
+        );
+        assert!(
+            plain(&["set", "100", "--unused07", "x"]).is_err(),
+            "no such slot"
+        );
+    }
+
+    #[test]
+    fn cut_names_find_the_commands_own_options_first() {
+        assert_eq!(plain(&["rescan", "--dry"]).unwrap(), ["--dryrun=1"]);
+        assert_eq!(
+            plain(&["unlock", "100", "--dry"]).unwrap(),
+            ["100", "--dry-run=1"]
+        );
+        assert_eq!(
+            plain(&["set", "100", "--memo", "1"]).unwrap(),
+            ["100", "--key=memory=1"]
+        );
+        assert!(plain(&["set", "100", "--s", "1"]).is_err(), "ambiguous");
+    }
+}

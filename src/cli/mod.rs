@@ -5,6 +5,8 @@ mod context;
 pub mod demo;
 mod docs;
 mod explain;
+mod explain_storage;
+mod explain_vm;
 mod globals;
 mod keys;
 mod machine;
