@@ -9,5 +9,10 @@ mod bad_input;
 mod crash;
 /// The crash matrix of the original, row by row.
 mod original_crashes;
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
+
+/// The qcow2 engine and QEMU's tools agree on every byte and every count.
+mod qcow2_interop;
