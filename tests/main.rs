@@ -1,4 +1,16 @@
 //! One test binary; each module is a story with its own sentence.
 
+/// Helpers of the stories.
+mod support;
+
+/// Bad input of every kind.
+mod bad_input;
+/// The process dies at every point of every operation.
+mod crash;
+/// The crash matrix of the original, row by row.
+mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
+
+/// The qcow2 engine and QEMU's tools agree on every byte and every count.
+mod qcow2_interop;

@@ -28,7 +28,7 @@ pub fn render(plan: &Plan) -> String {
                 ),
             );
         }
-        put(&mut out, format_args!("{:>3}. {}", at + 1, headline(step)));
+        put(&mut out, format_args!("{:>3}. {}", at + 1, step_line(step)));
         if let Step::WriteConfig { before, after, .. } = step {
             difference(&mut out, before.as_ref(), after.as_ref());
         }
@@ -59,7 +59,7 @@ fn put(out: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 /// One line per step, without the config texts.
-pub fn headline(step: &Step) -> String {
+pub fn step_line(step: &Step) -> String {
     let live = |vmid: &Option<crate::model::VmId>| match vmid {
         Some(vmid) => format!(" through running VM {vmid}"),
         None => String::new(),
