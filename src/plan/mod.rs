@@ -8,7 +8,6 @@ mod destroy;
 mod draft;
 mod drive_wish;
 pub mod intent;
-<<<<<<< HEAD
 mod lifecycle;
 pub mod naming;
 pub mod predict;
@@ -20,9 +19,6 @@ mod rollback;
 mod settings;
 mod snapshot;
 mod snapshot_delete;
-=======
-pub mod render;
->>>>>>> main
 pub mod step;
 mod storage;
 mod template;
