@@ -60,9 +60,9 @@ g_real:
 .balign 8
 g_gdt:
     .quad 0
-    .quad 0x00cf9a000000ffff            # 08: 32-bit code
-    .quad 0x00cf92000000ffff            # 10: data
-    .quad 0x00af9a000000ffff            # 18: 64-bit code
+    .quad 0x00cf9b000000ffff            # 08: 32-bit code (accessed bits set: the ROM cannot be written)
+    .quad 0x00cf93000000ffff            # 10: data
+    .quad 0x00af9b000000ffff            # 18: 64-bit code
 g_gdtr:
     .word g_gdtr - g_gdt - 1
     .long g_gdt - g_rom + BASE
