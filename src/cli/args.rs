@@ -38,13 +38,6 @@ pub fn positional(name: &'static str, help: &'static str) -> Arg {
         .allow_hyphen_values(true)
 }
 
-/// Several positional arguments, at least one.
-pub fn positionals(name: &'static str, help: &'static str) -> Arg {
-    positional(name, help)
-        .num_args(1..)
-        .action(ArgAction::Append)
-}
-
 /// The value of an option or positional, if it was given.
 pub fn text(matches: &ArgMatches, name: &str) -> Option<String> {
     matches

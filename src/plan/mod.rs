@@ -1,6 +1,7 @@
 //! Intent and observed world to a plan or a refusal. Pure: no I/O, no clock, no environment, no randomness of its own.
 
 pub mod intent;
+pub mod render;
 pub mod step;
 pub mod world;
 
