@@ -13,3 +13,6 @@ mod crash;
 mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
+
+/// The qcow2 engine and QEMU's tools agree on every byte and every count.
+mod qcow2_interop;

@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod file;
+pub mod lock;
 pub mod qcow2;
 
 pub use channel::{BlockingChannel, Buffers, Completion, IoChannel, Op};

@@ -56,6 +56,19 @@ pub fn set_len(file: &File, length: u64) -> std::io::Result<()> {
     done
 }
 
+/// Reserves, punches or zeroes a range of a file (fallocate); `mode` says which.
+pub fn fallocate(
+    file: &File,
+    mode: rustix::fs::FallocateFlags,
+    offset: u64,
+    length: u64,
+) -> std::io::Result<()> {
+    point("before fallocate");
+    let done = rustix::fs::fallocate(file, mode, offset, length);
+    point("after fallocate");
+    done.map_err(Into::into)
+}
+
 /// Names in this directory reach the disk.
 pub fn sync_dir(path: &Path) -> Result<()> {
     let done = File::open(path).and_then(|dir| {
