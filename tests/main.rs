@@ -16,3 +16,5 @@ mod tidy;
 
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
+/// A qcow2 image survives SIGKILL at every write and a full disk.
+mod qcow2_crash;
