@@ -34,7 +34,12 @@ impl Task {
             op: story.op.clone(),
             verb: story.plan.intent.verb(),
             vmid: story.vmid(),
-            summary: story.plan.done.first().cloned().unwrap_or_else(|| story.plan.intent.verb()),
+            summary: story
+                .plan
+                .done
+                .first()
+                .cloned()
+                .unwrap_or_else(|| story.plan.intent.verb()),
             started: story.started,
             ended,
             status,
