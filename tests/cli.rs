@@ -492,7 +492,8 @@ fn a_saved_plan_runs_only_in_the_world_it_saw() {
 #[test]
 fn audit_finds_both_directions_and_says_so_with_its_exit_code() {
     let root = Root::new();
-    assert_eq!(root.run("audit").code, 0);
+    let clean = root.run("audit");
+    assert_eq!(clean.code, 0, "{}{}", clean.out, clean.err);
     root.ok("pvesm alloc st 500 vm-500-disk-0 1M");
     root.config(100, "scsi0: st:100/vm-100-disk-3.raw,size=1G\n");
     let ran = root.run("audit");
