@@ -14,5 +14,7 @@ mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
 
+/// Texts of the storage layer are read as the original reads them.
+mod cases_storage;
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
