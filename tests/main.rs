@@ -16,5 +16,7 @@ mod tidy;
 
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
+/// Texts of the storage layer are read as the original reads them.
+mod cases_storage;
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
