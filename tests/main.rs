@@ -14,3 +14,10 @@ mod tidy;
 
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
+
+/// Retention marks agree with what the original answers.
+mod cases_prune;
+/// Rescan agrees with the original, minus its hazards.
+mod cases_rescan;
+/// What planners promise: right steps, refusals with a way out, nothing to do twice.
+mod plan_stories;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use volvisor::block::file::{FileOptions, open_locked};
 use volvisor::block::qcow2::{NewImage, Qcow2, create};
 use volvisor::block::{BlockDevice, LiveSnapshots};
-use volvisor::model::{ByteCount, ByteOffset, ErrorKind, Extent, ImageFormat, Preallocation, SnapshotName};
+use volvisor::model::{
+    ByteCount, ByteOffset, ErrorKind, Extent, ImageFormat, Preallocation, SnapshotName,
+};
 
 pub fn has_qemu() -> bool {
     let found = Command::new("qemu-img").arg("--version").output().is_ok();
@@ -18,23 +20,42 @@ pub fn has_qemu() -> bool {
 
 /// Runs a tool and gives what it printed; fails loudly.
 pub fn tool(program: &str, args: &[&str]) -> String {
-    let done = Command::new(program).args(args).output().expect("the tool starts");
-    let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    let done = Command::new(program)
+        .args(args)
+        .output()
+        .expect("the tool starts");
+    let text =
+        String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{program} {args:?}: {text}");
     text
 }
 
 pub fn check(path: &Path) {
     let path = path.to_str().unwrap();
-    let done = Command::new("qemu-img").args(["check", "-f", "qcow2", path]).output().unwrap();
-    let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    let done = Command::new("qemu-img")
+        .args(["check", "-f", "qcow2", path])
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "qemu-img check {path}: {text}");
 }
 
 /// What QEMU reads from the whole image.
 pub fn qemu_bytes(path: &Path) -> Vec<u8> {
     let raw = path.with_extension("qemu-raw");
-    tool("qemu-img", &["convert", "-f", "qcow2", "-O", "raw", path.to_str().unwrap(), raw.to_str().unwrap()]);
+    tool(
+        "qemu-img",
+        &[
+            "convert",
+            "-f",
+            "qcow2",
+            "-O",
+            "raw",
+            path.to_str().unwrap(),
+            raw.to_str().unwrap(),
+        ],
+    );
     let bytes = std::fs::read(&raw).unwrap();
     std::fs::remove_file(&raw).unwrap();
     bytes
@@ -45,7 +66,14 @@ pub fn open(path: &Path, writable: bool) -> Arc<Qcow2> {
 }
 
 pub fn open_on(path: &Path, writable: bool, backing: Option<Arc<dyn BlockDevice>>) -> Arc<Qcow2> {
-    let file = open_locked(path, FileOptions { writable, direct: false }).unwrap();
+    let file = open_locked(
+        path,
+        FileOptions {
+            writable,
+            direct: false,
+        },
+    )
+    .unwrap();
     Arc::new(Qcow2::open(file, path, writable, backing).unwrap())
 }
 
@@ -61,9 +89,18 @@ pub fn name(text: &str) -> SnapshotName {
 
 pub fn fresh(path: &Path, size: u64, cluster_size: u32, preallocation: Preallocation) {
     let file = std::fs::File::create_new(path).unwrap();
-    let options = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let options = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
     drop(file);
-    let new = NewImage { size: ByteCount(size), cluster_size, preallocation, backing: None };
+    let new = NewImage {
+        size: ByteCount(size),
+        cluster_size,
+        preallocation,
+        backing: None,
+    };
     create(&options, &new).unwrap();
 }
 
@@ -98,19 +135,38 @@ fn an_image_we_create_is_clean_and_empty_for_qemu_at_every_cluster_size() {
         return;
     }
     for cluster in [512u32, 4096, 65536, 2 << 20] {
-        for mode in [Preallocation::Off, Preallocation::Metadata, Preallocation::Falloc, Preallocation::Full] {
+        for mode in [
+            Preallocation::Off,
+            Preallocation::Metadata,
+            Preallocation::Falloc,
+            Preallocation::Full,
+        ] {
             let (_dir, path) = scratch();
-            let size = if mode == Preallocation::Off { 5 << 20 } else { (1 << 20) + 512 };
+            let size = if mode == Preallocation::Off {
+                5 << 20
+            } else {
+                (1 << 20) + 512
+            };
             fresh(&path, size, cluster, mode);
             check(&path);
-            assert_eq!(qemu_bytes(&path), vec![0; size as usize], "{cluster} {mode}");
+            assert_eq!(
+                qemu_bytes(&path),
+                vec![0; size as usize],
+                "{cluster} {mode}"
+            );
             assert_eq!(bytes_of(&*open(&path, false)), vec![0; size as usize]);
         }
     }
 }
 
 /// A random life of an image next to a model in memory: writes, zeros, discards, snapshots, growth, reopening.
-fn life(seed: u64, path: &Path, base: &[u8], backing: Option<Arc<dyn BlockDevice>>, snapshots: bool) {
+fn life(
+    seed: u64,
+    path: &Path,
+    base: &[u8],
+    backing: Option<Arc<dyn BlockDevice>>,
+    snapshots: bool,
+) {
     println!("seed {seed}");
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut model = base.to_vec();
@@ -129,13 +185,19 @@ fn life(seed: u64, path: &Path, base: &[u8], backing: Option<Arc<dyn BlockDevice
                 model[from..to].copy_from_slice(&data);
             }
             4 => {
-                image.write_zeroes(extent(start, length), dice.below(2) == 0).unwrap();
+                image
+                    .write_zeroes(extent(start, length), dice.below(2) == 0)
+                    .unwrap();
                 model[from..to].fill(0);
             }
             5 => {
                 let first = start.next_multiple_of(cluster);
                 let end = start + length;
-                let last = if end == size { end } else { end - end % cluster };
+                let last = if end == size {
+                    end
+                } else {
+                    end - end % cluster
+                };
                 image.discard(extent(start, length)).unwrap();
                 if first < last {
                     model[first as usize..last as usize].fill(0);
@@ -171,7 +233,11 @@ fn life(seed: u64, path: &Path, base: &[u8], backing: Option<Arc<dyn BlockDevice
         let seen = bytes_of(&*image);
         if seen != model {
             let at = seen.iter().zip(&model).position(|(a, b)| a != b);
-            panic!("seed {seed} step {step}: differs at {at:?} (sizes {} {})", seen.len(), model.len());
+            panic!(
+                "seed {seed} step {step}: differs at {at:?} (sizes {} {})",
+                seen.len(),
+                model.len()
+            );
         }
     }
     for (old, bytes) in &saved {
@@ -186,7 +252,10 @@ fn life(seed: u64, path: &Path, base: &[u8], backing: Option<Arc<dyn BlockDevice
     for run in image.data_extents().unwrap() {
         holes[run.start() as usize..run.end() as usize].fill(0);
     }
-    assert!(holes.iter().all(|b| *b == 0), "seed {seed}: data outside the extents");
+    assert!(
+        holes.iter().all(|b| *b == 0),
+        "seed {seed}: data outside the extents"
+    );
     drop(image);
     check(path);
     let mut theirs = qemu_bytes(path);
@@ -195,9 +264,15 @@ fn life(seed: u64, path: &Path, base: &[u8], backing: Option<Arc<dyn BlockDevice
     let mut names: Vec<_> = saved.iter().map(|(n, _)| n.as_str().to_owned()).collect();
     names.sort();
     for (old, bytes) in &saved {
-        tool("qemu-img", &["snapshot", "-a", old.as_str(), path.to_str().unwrap()]);
+        tool(
+            "qemu-img",
+            &["snapshot", "-a", old.as_str(), path.to_str().unwrap()],
+        );
         check(path);
-        assert!(qemu_bytes(path) == *bytes, "seed {seed}: qemu applies snapshot {old}");
+        assert!(
+            qemu_bytes(path) == *bytes,
+            "seed {seed}: qemu applies snapshot {old}"
+        );
     }
 }
 
@@ -222,7 +297,19 @@ fn random_lives_agree_with_a_model_and_with_qemu() {
         let (_dir, path) = scratch();
         let shape = shapes[seed as usize % shapes.len()][0];
         let size = 700_416 + seed * 512;
-        tool("qemu-img", &["create", "-q", "-f", "qcow2", "-o", shape, path.to_str().unwrap(), &size.to_string()]);
+        tool(
+            "qemu-img",
+            &[
+                "create",
+                "-q",
+                "-f",
+                "qcow2",
+                "-o",
+                shape,
+                path.to_str().unwrap(),
+                &size.to_string(),
+            ],
+        );
         let snapshots = !shape.contains("refcount_bits=1,");
         life(seed, &path, &vec![0; size as usize], None, snapshots);
     }

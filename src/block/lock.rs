@@ -48,7 +48,10 @@ pub fn take(file: &File, path: &Path, writable: bool) -> Result<()> {
         }
         Err(error) => {
             release(file, used);
-            Err(Error::io(format!("cannot lock '{}'", path.display()), error))
+            Err(Error::io(
+                format!("cannot lock '{}'", path.display()),
+                error,
+            ))
         }
     }
 }

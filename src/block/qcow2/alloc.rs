@@ -17,7 +17,9 @@ impl Image {
             }
             if self.refcounts.table()[index] == 0 {
                 let base = (index as u64 * self.refcounts.per_block()).max(1);
-                let Some(own) = (base..base + self.refcounts.per_block()).find(|n| !self.metadata.contains(n)) else {
+                let Some(own) =
+                    (base..base + self.refcounts.per_block()).find(|n| !self.metadata.contains(n))
+                else {
                     self.refcounts.hint = base + self.refcounts.per_block();
                     continue;
                 };

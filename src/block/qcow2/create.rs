@@ -49,7 +49,10 @@ fn header(new: &NewImage, layout: Layout, width: Width, parts: &Parts) -> Result
     let mut backing_name = None;
     if let Some((name, format)) = &new.backing {
         if name.is_empty() || name.len() > MAX_BACKING_NAME as usize {
-            return Err(Error::usage(format!("a backing file name of {} bytes is not from 1 to {MAX_BACKING_NAME}", name.len())));
+            return Err(Error::usage(format!(
+                "a backing file name of {} bytes is not from 1 to {MAX_BACKING_NAME}",
+                name.len()
+            )));
         }
         extensions.push(Extension {
             kind: extension::BACKING_FORMAT,
@@ -88,10 +91,14 @@ fn header(new: &NewImage, layout: Layout, width: Width, parts: &Parts) -> Result
 pub(super) fn create(file: &File, new: &NewImage) -> Result<()> {
     let size = u64::from(new.cluster_size);
     if !size.is_power_of_two() || !(512..=2 << 20).contains(&size) {
-        return Err(Error::usage(format!("cluster size {size} is not a power of two from 512 to 2097152")));
+        return Err(Error::usage(format!(
+            "cluster size {size} is not a power of two from 512 to 2097152"
+        )));
     }
     if new.backing.is_some() && new.preallocation != Preallocation::Off {
-        return Err(Error::usage("an image with a backing file cannot be preallocated"));
+        return Err(Error::usage(
+            "an image with a backing file cannot be preallocated",
+        ));
     }
     let layout = Layout {
         version: 3,
@@ -99,10 +106,14 @@ pub(super) fn create(file: &File, new: &NewImage) -> Result<()> {
     };
     let disk = new.size.get();
     if disk > i64::MAX as u64 || layout.l1_entries(disk) * 8 > MAX_L1_BYTES {
-        return Err(Error::usage(format!("a disk of {disk} bytes needs clusters larger than {size}")));
+        return Err(Error::usage(format!(
+            "a disk of {disk} bytes needs clusters larger than {size}"
+        )));
     }
     let width = Width::from_order(REFCOUNT_ORDER).expect("order 4 is a width");
-    let copy = file.try_clone().map_err(|e| Error::io("cannot use the new image file", e))?;
+    let copy = file
+        .try_clone()
+        .map_err(|e| Error::io("cannot use the new image file", e))?;
     let mut store = Store::new(copy, "new image".into())?;
     if store.end() > 0 && file.metadata().is_ok_and(|m| m.is_file()) {
         return Err(Error::conflict("the file for the new image is not empty"));
@@ -110,7 +121,9 @@ pub(super) fn create(file: &File, new: &NewImage) -> Result<()> {
     let parts = Parts::plan(layout, width, layout.l1_entries(disk));
     let mut header = header(new, layout, width, &parts)?;
     let head = header.cluster_bytes()?;
-    let offsets: Vec<u64> = (0..parts.blocks).map(|n| (1 + parts.table + n) * size).collect();
+    let offsets: Vec<u64> = (0..parts.blocks)
+        .map(|n| (1 + parts.table + n) * size)
+        .collect();
     let mut table = entry_bytes(&offsets);
     table.resize((parts.table * size) as usize, 0);
     store.write(size, &table)?;
@@ -120,7 +133,10 @@ pub(super) fn create(file: &File, new: &NewImage) -> Result<()> {
     }
     store.write(offsets[0], &block)?;
     if parts.l1 > 0 {
-        store.write(header.fields.l1_offset, &vec![0; (parts.l1 * size) as usize])?;
+        store.write(
+            header.fields.l1_offset,
+            &vec![0; (parts.l1 * size) as usize],
+        )?;
     }
     store.sync()?;
     store.write(0, &head)?;
@@ -134,7 +150,9 @@ pub(super) fn create(file: &File, new: &NewImage) -> Result<()> {
 
 /// Maps every cluster of the disk.
 fn preallocate(file: &File, new: &NewImage) -> Result<()> {
-    let copy = file.try_clone().map_err(|e| Error::io("cannot use the new image file", e))?;
+    let copy = file
+        .try_clone()
+        .map_err(|e| Error::io("cannot use the new image file", e))?;
     let mut image = Image::open(copy, "new image".into(), true, None)?;
     let cluster = image.layout.cluster_size();
     let zeros = vec![0; cluster as usize];
@@ -153,8 +171,13 @@ fn preallocate(file: &File, new: &NewImage) -> Result<()> {
     }
     if new.preallocation == Preallocation::Falloc {
         let end = image.end();
-        crate::sys::fs::fallocate(image.store.file(), rustix::fs::FallocateFlags::empty(), 0, end)
-            .map_err(|e| Error::io("cannot reserve the space of the new image", e))?;
+        crate::sys::fs::fallocate(
+            image.store.file(),
+            rustix::fs::FallocateFlags::empty(),
+            0,
+            end,
+        )
+        .map_err(|e| Error::io("cannot reserve the space of the new image", e))?;
     }
     image.flush()
 }

@@ -63,14 +63,23 @@ impl Image {
         let store = Store::new(file, shown)?;
         let header = read_header(&store)?;
         if header.backing_name.is_none() && backing.is_some() {
-            return Err(Error::conflict(format!("'{}' has no backing file, but one was given", store.shown)));
+            return Err(Error::conflict(format!(
+                "'{}' has no backing file, but one was given",
+                store.shown
+            )));
         }
         if writable && header.fields.incompatible & incompatible::CORRUPT != 0 {
             return Err(Error::integrity(format!("'{}' is marked corrupt (header field incompatible_features at byte 72)", store.shown))
                 .hint("open it read-only and copy what is left, or repair it with 'qemu-img check -r all'"));
         }
         let layout = header.layout;
-        let l1 = read_l1(&store, layout, header.fields.l1_offset, header.fields.l1_size, "L1 table")?;
+        let l1 = read_l1(
+            &store,
+            layout,
+            header.fields.l1_offset,
+            header.fields.l1_size,
+            "L1 table",
+        )?;
         let refcounts = Refcounts::open(&store, &header)?;
         let mut image = Image {
             tables: Tables::new(layout),
@@ -102,7 +111,9 @@ impl Image {
     }
     /// Where the file ends, counted in whole clusters; entries naming anything behind are wrong.
     pub(super) fn end(&self) -> u64 {
-        self.store.end().next_multiple_of(self.layout.cluster_size())
+        self.store
+            .end()
+            .next_multiple_of(self.layout.cluster_size())
     }
     pub(super) fn serial(&mut self) -> u64 {
         self.next_serial += 1;
@@ -115,23 +126,41 @@ impl Image {
             return Ok(());
         }
         let room = self.store.end().saturating_sub(fields.snapshot_offset);
-        let bytes = self.store.read_vec(fields.snapshot_offset, room.min(MAX_TABLE_BYTES))?;
-        let (records, length) = read_table(&bytes, fields.snapshot_count)
-            .map_err(|e| prefixed(self.shown(), e))?;
+        let bytes = self
+            .store
+            .read_vec(fields.snapshot_offset, room.min(MAX_TABLE_BYTES))?;
+        let (records, length) =
+            read_table(&bytes, fields.snapshot_count).map_err(|e| prefixed(self.shown(), e))?;
         self.snapshot_bytes = length;
         let mut total = 0;
         for record in records {
             total += u64::from(record.l1_size) * 8;
             if total > MAX_SNAPSHOT_L1_BYTES {
-                return Err(Error::unsupported(format!("'{}': the L1 tables of its snapshots are above {MAX_SNAPSHOT_L1_BYTES} bytes", self.shown())));
+                return Err(Error::unsupported(format!(
+                    "'{}': the L1 tables of its snapshots are above {MAX_SNAPSHOT_L1_BYTES} bytes",
+                    self.shown()
+                )));
             }
-            let what = format!("L1 table of snapshot '{}'", record.shown_name().escape_debug());
+            let what = format!(
+                "L1 table of snapshot '{}'",
+                record.shown_name().escape_debug()
+            );
             if let Some(size) = record.disk_size()
-                && (size > i64::MAX as u64 || self.layout.l1_entries(size) > u64::from(record.l1_size))
+                && (size > i64::MAX as u64
+                    || self.layout.l1_entries(size) > u64::from(record.l1_size))
             {
-                return Err(Error::integrity(format!("'{}': {what} is too small for its disk size {size}", self.shown())));
+                return Err(Error::integrity(format!(
+                    "'{}': {what} is too small for its disk size {size}",
+                    self.shown()
+                )));
             }
-            let l1 = read_l1(&self.store, self.layout, record.l1_offset, record.l1_size, &what)?;
+            let l1 = read_l1(
+                &self.store,
+                self.layout,
+                record.l1_offset,
+                record.l1_size,
+                &what,
+            )?;
             let serial = self.serial();
             let l1 = Arc::new(l1);
             self.snapshots.push(Live { record, l1, serial });
@@ -154,14 +183,30 @@ impl Image {
             }
         };
         note(0, cluster, "the header");
-        note(fields.refcount_offset, u64::from(fields.refcount_clusters) * cluster, "the refcount table");
+        note(
+            fields.refcount_offset,
+            u64::from(fields.refcount_clusters) * cluster,
+            "the refcount table",
+        );
         for block in self.refcounts.table().iter().filter(|offset| **offset != 0) {
             note(*block, cluster, "a refcount block");
         }
-        note(fields.l1_offset, u64::from(fields.l1_size) * 8, "the L1 table");
-        note(fields.snapshot_offset, self.snapshot_bytes, "the snapshot table");
+        note(
+            fields.l1_offset,
+            u64::from(fields.l1_size) * 8,
+            "the L1 table",
+        );
+        note(
+            fields.snapshot_offset,
+            self.snapshot_bytes,
+            "the snapshot table",
+        );
         for live in &self.snapshots {
-            note(live.record.l1_offset, u64::from(live.record.l1_size) * 8, "a snapshot's L1 table");
+            note(
+                live.record.l1_offset,
+                u64::from(live.record.l1_size) * 8,
+                "a snapshot's L1 table",
+            );
         }
         let mut seen = HashSet::new();
         for l1 in std::iter::once(&self.l1).chain(self.snapshots.iter().map(|live| &*live.l1)) {
@@ -183,7 +228,10 @@ impl Image {
     /// Before the first change: autoclear features we do not maintain (persistent bitmaps) are declared invalid.
     pub(super) fn before_change(&mut self) -> Result<()> {
         if !self.writable {
-            return Err(Error::usage(format!("'{}' is open read-only", self.shown())));
+            return Err(Error::usage(format!(
+                "'{}' is open read-only",
+                self.shown()
+            )));
         }
         if self.header.fields.autoclear == 0 {
             return Ok(());
@@ -229,14 +277,21 @@ fn read_l1(store: &Store, layout: Layout, offset: u64, size: u32, what: &str) ->
     }
     let bytes = u64::from(size) * 8;
     if bytes > MAX_L1_BYTES {
-        return Err(Error::integrity(format!("'{}': {what} of {size} entries is too large", store.shown)));
+        return Err(Error::integrity(format!(
+            "'{}': {what} of {size} entries is too large",
+            store.shown
+        )));
     }
     check_place(layout, store.end(), offset, bytes)
         .map_err(|why| Error::integrity(format!("'{}': {what}: {why}", store.shown)))?;
     let l1 = entries(&store.read_vec(offset, bytes)?);
     for (index, raw) in l1.iter().enumerate() {
         check_table_entry(*raw, layout, store.end(), || {
-            format!("'{}': {what} entry {index} at {:#x}", store.shown, offset + index as u64 * 8)
+            format!(
+                "'{}': {what} entry {index} at {:#x}",
+                store.shown,
+                offset + index as u64 * 8
+            )
         })?;
     }
     Ok(l1)

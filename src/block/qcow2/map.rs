@@ -8,7 +8,9 @@ use crate::model::{Error, Result};
 impl Image {
     /// The L2 table an L1 entry names; `None` when it names none.
     pub(super) fn l2_host(&self, raw: u64, index: usize) -> Result<Option<u64>> {
-        check_table_entry(raw, self.layout, self.end(), || format!("'{}': L1 entry {index}", self.shown()))
+        check_table_entry(raw, self.layout, self.end(), || {
+            format!("'{}': L1 entry {index}", self.shown())
+        })
     }
 
     /// Entry `index` of the L2 table at `host`, checked against the file and the metadata.
@@ -22,12 +24,21 @@ impl Image {
         if raw == 0 {
             return Ok(Cluster::Unallocated);
         }
-        let place = || format!("'{}': L2 entry {index} at {:#x}", self.shown(), host + index as u64 * 8);
+        let place = || {
+            format!(
+                "'{}': L2 entry {index} at {:#x}",
+                self.shown(),
+                host + index as u64 * 8
+            )
+        };
         let cluster = Cluster::check(raw, self.layout, self.end(), place)?;
         let (first, count) = cluster.references(self.layout);
         for number in first..first + count {
             if self.metadata.contains(&number) {
-                return Err(Error::integrity(format!("{}: {raw:#018x} names a cluster that holds metadata", place())));
+                return Err(Error::integrity(format!(
+                    "{}: {raw:#018x} names a cluster that holds metadata",
+                    place()
+                )));
             }
         }
         Ok(cluster)
@@ -69,8 +80,11 @@ impl Image {
             let number = self.layout.cluster_of(host);
             let count = self.refcounts.get(&self.store, number)?;
             if count == 0 {
-                return Err(Error::integrity(format!("'{}': the L2 table at {host:#x} has a reference count of 0", self.shown()))
-                    .hint("repair it with 'qemu-img check -r all'"));
+                return Err(Error::integrity(format!(
+                    "'{}': the L2 table at {host:#x} has a reference count of 0",
+                    self.shown()
+                ))
+                .hint("repair it with 'qemu-img check -r all'"));
             }
             if raw & COPIED != 0 && count == 1 {
                 return Ok(host);
@@ -87,7 +101,13 @@ impl Image {
         self.l1[index] = fresh & OFFSET | COPIED;
         self.l1_changed.insert(index);
         if let Some(host) = host {
-            self.release(Cluster::Data { host, copied: false }, false);
+            self.release(
+                Cluster::Data {
+                    host,
+                    copied: false,
+                },
+                false,
+            );
         }
         Ok(fresh)
     }

@@ -94,7 +94,11 @@ impl Qcow2 {
 
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
         let image = self.lock()?;
-        Ok(image.snapshots.iter().map(|live| live.record.info()).collect())
+        Ok(image
+            .snapshots
+            .iter()
+            .map(|live| live.record.info())
+            .collect())
     }
     /// All or nothing by one header write, also after SIGKILL at any write.
     pub fn snapshot_create(&self, name: &SnapshotName, created: u64) -> Result<()> {
@@ -152,7 +156,8 @@ impl BlockDevice for Qcow2 {
             .read(None, offset, into)
     }
     fn write_at(&self, offset: u64, from: &[u8]) -> Result<()> {
-        self.in_range(offset, from.len() as u64)?.write(offset, from)
+        self.in_range(offset, from.len() as u64)?
+            .write(offset, from)
     }
     fn write_zeroes(&self, extent: Extent, may_unmap: bool) -> Result<()> {
         self.in_range(extent.start(), extent.len())?
@@ -164,7 +169,11 @@ impl BlockDevice for Qcow2 {
     }
     fn flush(&self) -> Result<()> {
         let mut image = self.lock()?;
-        if image.writable { image.flush() } else { Ok(()) }
+        if image.writable {
+            image.flush()
+        } else {
+            Ok(())
+        }
     }
     fn resize(&self, size: ByteCount) -> Result<()> {
         self.lock()?.resize(size.get())

@@ -6,7 +6,12 @@ use crate::model::{Error, Result};
 
 impl Image {
     /// Reads from the state `l1` describes (`None`: the active one); the range is inside the virtual size.
-    pub(super) fn read(&mut self, l1: Option<&[u64]>, mut guest: u64, mut into: &mut [u8]) -> Result<()> {
+    pub(super) fn read(
+        &mut self,
+        l1: Option<&[u64]>,
+        mut guest: u64,
+        mut into: &mut [u8],
+    ) -> Result<()> {
         while !into.is_empty() {
             let within = self.layout.within(guest);
             let room = (self.layout.cluster_size() - within).min(into.len() as u64);
@@ -23,7 +28,12 @@ impl Image {
     }
 
     /// `piece` lies in the one cluster at `guest`.
-    pub(super) fn read_piece(&mut self, cluster: Cluster, guest: u64, piece: &mut [u8]) -> Result<()> {
+    pub(super) fn read_piece(
+        &mut self,
+        cluster: Cluster,
+        guest: u64,
+        piece: &mut [u8],
+    ) -> Result<()> {
         let within = self.layout.within(guest);
         match cluster {
             Cluster::Data { host, .. } => self.store.read(host + within, piece),

@@ -31,10 +31,19 @@ impl Refcounts {
         let length = u64::from(header.fields.refcount_clusters) << layout.cluster_bits;
         let table = entries(&store.read_vec(offset, length)?);
         for (index, raw) in table.iter().enumerate() {
-            let place = || format!("'{}': refcount table entry {index} at {:#x}", store.shown, offset + index as u64 * 8);
+            let place = || {
+                format!(
+                    "'{}': refcount table entry {index} at {:#x}",
+                    store.shown,
+                    offset + index as u64 * 8
+                )
+            };
             check_table_entry(*raw, layout, store.end(), place)?;
             if raw >> 63 != 0 {
-                return Err(Error::integrity(format!("{}: has reserved bits set", place())));
+                return Err(Error::integrity(format!(
+                    "{}: has reserved bits set",
+                    place()
+                )));
             }
         }
         Ok(Refcounts {
@@ -67,7 +76,13 @@ impl Refcounts {
         }
         if !self.blocks.contains_key(&index) {
             let bytes = store.read_vec(offset, self.layout.cluster_size())?;
-            self.blocks.insert(index, Block { bytes, dirty: false });
+            self.blocks.insert(
+                index,
+                Block {
+                    bytes,
+                    dirty: false,
+                },
+            );
         }
         Ok(self.blocks.get_mut(&index).map(|block| &mut block.bytes))
     }
@@ -129,12 +144,23 @@ impl Refcounts {
     }
 
     /// After a switch: the structures now on disk.
-    pub(super) fn install(&mut self, offset: u64, table: Vec<u64>, blocks: BTreeMap<usize, Vec<u8>>) {
+    pub(super) fn install(
+        &mut self,
+        offset: u64,
+        table: Vec<u64>,
+        blocks: BTreeMap<usize, Vec<u8>>,
+    ) {
         self.table_offset = offset;
         self.table = table;
         self.changed.clear();
         for (index, bytes) in blocks {
-            self.blocks.insert(index, Block { bytes, dirty: false });
+            self.blocks.insert(
+                index,
+                Block {
+                    bytes,
+                    dirty: false,
+                },
+            );
         }
         self.hint = 0;
     }

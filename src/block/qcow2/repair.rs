@@ -16,8 +16,14 @@ impl Image {
         let snapshots = self.snapshots.clone();
         let active = self.l1.clone();
         let cluster = self.layout.cluster_size();
-        let old_table = (self.header.fields.refcount_offset, self.refcounts.table().to_vec());
-        let l1_place = (self.header.fields.l1_offset, u64::from(self.header.fields.l1_size) * 8);
+        let old_table = (
+            self.header.fields.refcount_offset,
+            self.refcounts.table().to_vec(),
+        );
+        let l1_place = (
+            self.header.fields.l1_offset,
+            u64::from(self.header.fields.l1_size) * 8,
+        );
         let table_place = (self.header.fields.snapshot_offset, self.snapshot_bytes);
         let mut switch = Switch::new(self);
         switch.start_counts_afresh();
@@ -25,13 +31,25 @@ impl Image {
         switch.add_state(&active, true)?;
         for live in &snapshots {
             switch.add_state(&live.l1, true)?;
-            switch.add_range(live.record.l1_offset, u64::from(live.record.l1_size) * 8, true)?;
+            switch.add_range(
+                live.record.l1_offset,
+                u64::from(live.record.l1_size) * 8,
+                true,
+            )?;
         }
         let mut l1 = active.clone();
         switch.fix_flags(&mut l1)?;
         let mut wrong = dirty || l1 != active;
-        let places: Vec<(u64, u64)> = old_table.1.iter().filter(|at| **at != 0).map(|at| (*at, cluster))
-            .chain([(old_table.0, old_table.1.len() as u64 * 8), l1_place, table_place])
+        let places: Vec<(u64, u64)> = old_table
+            .1
+            .iter()
+            .filter(|at| **at != 0)
+            .map(|at| (*at, cluster))
+            .chain([
+                (old_table.0, old_table.1.len() as u64 * 8),
+                l1_place,
+                table_place,
+            ])
             .collect();
         if !wrong {
             for (offset, bytes) in &places {

@@ -12,12 +12,19 @@ impl Image {
             return Ok(());
         }
         if size < before {
-            return Err(Error::unsupported(format!("'{}' has {before} bytes and cannot shrink to {size}", self.shown())));
+            return Err(Error::unsupported(format!(
+                "'{}' has {before} bytes and cannot shrink to {size}",
+                self.shown()
+            )));
         }
         let entries = self.layout.l1_entries(size.min(i64::MAX as u64));
         if size > i64::MAX as u64 || entries * 8 > MAX_L1_BYTES {
-            return Err(Error::usage(format!("'{}' cannot grow to {size} bytes with clusters of {}", self.shown(), self.layout.cluster_size()))
-                .hint("convert it to an image with larger clusters"));
+            return Err(Error::usage(format!(
+                "'{}' cannot grow to {size} bytes with clusters of {}",
+                self.shown(),
+                self.layout.cluster_size()
+            ))
+            .hint("convert it to an image with larger clusters"));
         }
         self.before_change()?;
         self.flush()?;
@@ -34,7 +41,9 @@ impl Image {
         self.flush()?;
         // Snapshots of old images do not say how large the disk was: now they must.
         let mut snapshots = self.snapshots.clone();
-        let silent = snapshots.iter().any(|live| live.record.disk_size().is_none());
+        let silent = snapshots
+            .iter()
+            .any(|live| live.record.disk_size().is_none());
         let mut switch = Switch::new(self);
         if silent {
             for live in &mut snapshots {

@@ -15,9 +15,8 @@ impl Image {
     }
 
     fn wanted_snapshot(&self, name: &SnapshotName) -> Result<usize> {
-        self.find_snapshot(name).ok_or_else(|| {
-            Error::not_found(format!("'{}' has no snapshot '{name}'", self.shown()))
-        })
+        self.find_snapshot(name)
+            .ok_or_else(|| Error::not_found(format!("'{}' has no snapshot '{name}'", self.shown())))
     }
 
     /// One more than the highest number in use, as QEMU chooses ids.
@@ -30,7 +29,10 @@ impl Image {
 
     pub(super) fn snapshot_create(&mut self, name: &SnapshotName, created: u64) -> Result<()> {
         if self.find_snapshot(name).is_some() {
-            return Err(Error::conflict(format!("'{}' already has a snapshot '{name}'", self.shown())));
+            return Err(Error::conflict(format!(
+                "'{}' already has a snapshot '{name}'",
+                self.shown()
+            )));
         }
         self.before_change()?;
         self.flush()?;
@@ -74,7 +76,11 @@ impl Image {
         let active = self.l1.clone();
         let mut switch = Switch::new(self);
         switch.add_state(&gone.l1, false)?;
-        switch.add_range(gone.record.l1_offset, u64::from(gone.record.l1_size) * 8, false)?;
+        switch.add_range(
+            gone.record.l1_offset,
+            u64::from(gone.record.l1_size) * 8,
+            false,
+        )?;
         switch.replace_l1(active)?;
         switch.replace_snapshots(snapshots)?;
         switch.commit()?;

@@ -77,7 +77,10 @@ impl<'a> Switch<'a> {
             let empty = vec![0; image.layout.cluster_size() as usize];
             let bytes = match self.fresh_counts {
                 true => None,
-                false => image.refcounts.block(&image.store, index)?.map(|bytes| bytes.clone()),
+                false => image
+                    .refcounts
+                    .block(&image.store, index)?
+                    .map(|bytes| bytes.clone()),
             };
             self.blocks.insert(index, bytes.unwrap_or(empty));
         }
@@ -101,11 +104,18 @@ impl<'a> Switch<'a> {
         let (index, within) = self.image.refcounts.place(cluster);
         let width = self.image.refcounts.width;
         let before = self.count(cluster)?;
-        let after = if more { before.checked_add(1) } else { before.checked_sub(1) };
+        let after = if more {
+            before.checked_add(1)
+        } else {
+            before.checked_sub(1)
+        };
         let at = cluster << self.image.layout.cluster_bits;
         let Some(after) = after else {
-            return Err(Error::integrity(format!("'{}': the cluster at {at:#x} is in use but has a reference count of 0", self.image.shown()))
-                .hint("repair it with 'qemu-img check -r all'"));
+            return Err(Error::integrity(format!(
+                "'{}': the cluster at {at:#x} is in use but has a reference count of 0",
+                self.image.shown()
+            ))
+            .hint("repair it with 'qemu-img check -r all'"));
         };
         if after > width.max() {
             return Err(Error::unsupported(format!(
@@ -137,7 +147,12 @@ impl<'a> Switch<'a> {
             let Some(host) = self.image.l2_host(*raw, index)? else {
                 continue;
             };
-            let entries = self.image.tables.get(&self.image.store, host)?.entries.clone();
+            let entries = self
+                .image
+                .tables
+                .get(&self.image.store, host)?
+                .entries
+                .clone();
             for (index, raw) in entries.iter().enumerate() {
                 let cluster = self.image.check_entry(host, index, *raw)?;
                 let (first, count) = cluster.references(self.image.layout);
@@ -157,7 +172,10 @@ impl<'a> Switch<'a> {
         while next - first < count {
             let (index, _) = self.image.refcounts.place(next);
             if index > (MAX_REFCOUNT_TABLE_BYTES / 8) as usize {
-                return Err(Error::new(ErrorKind::NoSpace, format!("'{}' has no free clusters", self.image.shown())));
+                return Err(Error::new(
+                    ErrorKind::NoSpace,
+                    format!("'{}' has no free clusters", self.image.shown()),
+                ));
             }
             let free = self.image.refcounts.get(&self.image.store, next)? == 0
                 && self.count(next)? == 0
@@ -203,13 +221,20 @@ impl<'a> Switch<'a> {
             let Some(host) = self.image.l2_host(*raw, index)? else {
                 continue;
             };
-            let mut entries = self.image.tables.get(&self.image.store, host)?.entries.clone();
+            let mut entries = self
+                .image
+                .tables
+                .get(&self.image.store, host)?
+                .entries
+                .clone();
             let mut differs = false;
             for (index, raw) in entries.iter_mut().enumerate() {
                 let mut cluster = self.image.check_entry(host, index, *raw)?;
                 if let Some(data) = cluster.host() {
                     let alone = self.count(layout.cluster_of(data))? == 1;
-                    if let Cluster::Data { copied, .. } | Cluster::ZeroAllocated { copied, .. } = &mut cluster {
+                    if let Cluster::Data { copied, .. } | Cluster::ZeroAllocated { copied, .. } =
+                        &mut cluster
+                    {
                         differs |= *copied != alone;
                         *copied = alone;
                     }
@@ -251,7 +276,11 @@ impl<'a> Switch<'a> {
         let records: Vec<_> = snapshots.iter().map(|live| live.record.clone()).collect();
         let bytes = table_bytes(&records)?;
         self.header.fields.snapshot_count = records.len() as u32;
-        self.header.fields.snapshot_offset = if bytes.is_empty() { 0 } else { self.put(bytes)? };
+        self.header.fields.snapshot_offset = if bytes.is_empty() {
+            0
+        } else {
+            self.put(bytes)?
+        };
         self.snapshots = Some(snapshots);
         Ok(())
     }
@@ -268,8 +297,16 @@ impl<'a> Switch<'a> {
         }
         let per_cluster = layout.l2_entries() as usize;
         loop {
-            if let Some(index) = self.blocks.keys().find(|index| !placed.contains_key(index)).copied() {
-                if let Some(offset) = old.get(index).filter(|offset| **offset != 0 && !self.fresh_counts) {
+            if let Some(index) = self
+                .blocks
+                .keys()
+                .find(|index| !placed.contains_key(index))
+                .copied()
+            {
+                if let Some(offset) = old
+                    .get(index)
+                    .filter(|offset| **offset != 0 && !self.fresh_counts)
+                {
                     self.add(layout.cluster_of(*offset), false)?;
                 }
                 placed.insert(index, self.take(1)?);
@@ -288,12 +325,19 @@ impl<'a> Switch<'a> {
                 false => old.len(),
             };
             if entries as u64 * 8 > MAX_REFCOUNT_TABLE_BYTES.max(layout.cluster_size()) {
-                return Err(Error::new(ErrorKind::NoSpace, format!("'{}': the refcount table is full", self.image.shown())));
+                return Err(Error::new(
+                    ErrorKind::NoSpace,
+                    format!("'{}': the refcount table is full", self.image.shown()),
+                ));
             }
             place = Some((self.take(entries as u64 / per_cluster as u64)?, entries));
         }
         let (offset, entries) = place.unwrap_or((self.header.fields.refcount_offset, old.len()));
-        let mut table = if self.fresh_counts { vec![0; entries] } else { old };
+        let mut table = if self.fresh_counts {
+            vec![0; entries]
+        } else {
+            old
+        };
         table.resize(entries, 0);
         for (index, place) in &placed {
             table[*index] = *place;
@@ -324,7 +368,9 @@ impl<'a> Switch<'a> {
         }
         let synced = image.store.sync();
         if let Some(table) = table {
-            image.refcounts.install(self.header.fields.refcount_offset, table, self.blocks);
+            image
+                .refcounts
+                .install(self.header.fields.refcount_offset, table, self.blocks);
         }
         if let Some(l1) = self.l1 {
             image.l1 = l1;

@@ -1,8 +1,8 @@
 //! L2 tables in memory: loaded when needed, changes kept until the flush, clean ones dropped when there are too many.
 
 use super::store::Store;
-use crate::format::qcow2::bytes::{entries, entry_bytes};
 use crate::format::qcow2::Layout;
+use crate::format::qcow2::bytes::{entries, entry_bytes};
 use crate::model::Result;
 use std::collections::HashMap;
 
@@ -73,7 +73,14 @@ impl Tables {
         self.clock += 1;
         let dirty = Some((0, entries.len() - 1));
         let used = self.clock;
-        self.tables.insert(host, Table { entries, dirty, used });
+        self.tables.insert(
+            host,
+            Table {
+                entries,
+                dirty,
+                used,
+            },
+        );
     }
 
     fn limit(&self) -> usize {

@@ -16,8 +16,15 @@ pub(super) struct SnapshotView {
 impl SnapshotView {
     fn lock(&self) -> Result<MutexGuard<'_, Image>> {
         let image = self.image.lock()?;
-        if !image.snapshots.iter().any(|live| live.serial == self.serial) {
-            return Err(Error::not_found(format!("the snapshot of '{}' was deleted", image.shown())));
+        if !image
+            .snapshots
+            .iter()
+            .any(|live| live.serial == self.serial)
+        {
+            return Err(Error::not_found(format!(
+                "the snapshot of '{}' was deleted",
+                image.shown()
+            )));
         }
         Ok(image)
     }

@@ -23,8 +23,11 @@ impl Image {
     pub(super) fn is_ours(&mut self, host: u64, copied: bool) -> Result<bool> {
         let number = self.layout.cluster_of(host);
         match self.refcounts.get(&self.store, number)? {
-            0 => Err(Error::integrity(format!("'{}': the data cluster at {host:#x} has a reference count of 0", self.shown()))
-                .hint("repair it with 'qemu-img check -r all'")),
+            0 => Err(Error::integrity(format!(
+                "'{}': the data cluster at {host:#x} has a reference count of 0",
+                self.shown()
+            ))
+            .hint("repair it with 'qemu-img check -r all'")),
             count => Ok(copied && count == 1),
         }
     }

@@ -42,7 +42,9 @@ impl Image {
         let before = self.active(guest)?;
         let nothing_below = self.header.backing_name.is_none();
         match before {
-            Cluster::Zero | Cluster::ZeroAllocated { .. } if !unmap || before == Cluster::Zero => return Ok(()),
+            Cluster::Zero | Cluster::ZeroAllocated { .. } if !unmap || before == Cluster::Zero => {
+                return Ok(());
+            }
             Cluster::Unallocated if nothing_below => return Ok(()),
             _ => {}
         }
@@ -86,7 +88,11 @@ impl Image {
         let size = self.layout.cluster_size();
         let first = guest.next_multiple_of(size);
         let end = guest + length;
-        let last = if end == self.size() { end.next_multiple_of(size) } else { end - end % size };
+        let last = if end == self.size() {
+            end.next_multiple_of(size)
+        } else {
+            end - end % size
+        };
         let mut at = first;
         while at < last {
             if let Some(skip) = self.skip_empty_table(at, last - at) {

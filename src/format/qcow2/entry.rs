@@ -58,10 +58,19 @@ pub enum Cluster {
     /// Reads as zeros; nothing stored.
     Zero,
     /// Reads as zeros, with a cluster kept for later writes.
-    ZeroAllocated { host: u64, copied: bool },
-    Data { host: u64, copied: bool },
+    ZeroAllocated {
+        host: u64,
+        copied: bool,
+    },
+    Data {
+        host: u64,
+        copied: bool,
+    },
     /// A raw deflate stream somewhere in `start..start + length`.
-    Compressed { start: u64, length: u64 },
+    Compressed {
+        start: u64,
+        length: u64,
+    },
 }
 
 impl Cluster {
@@ -91,7 +100,9 @@ impl Cluster {
         match self {
             Cluster::Unallocated => 0,
             Cluster::Zero => ZERO,
-            Cluster::ZeroAllocated { host, copied } => host | ZERO | if copied { COPIED } else { 0 },
+            Cluster::ZeroAllocated { host, copied } => {
+                host | ZERO | if copied { COPIED } else { 0 }
+            }
             Cluster::Data { host, copied } => host | if copied { COPIED } else { 0 },
             Cluster::Compressed { start, length } => {
                 let shift = 70 - layout.cluster_bits;
@@ -203,9 +214,18 @@ mod tests {
         for cluster in [
             Cluster::Unallocated,
             Cluster::Zero,
-            Cluster::ZeroAllocated { host: 0x50000, copied: true },
-            Cluster::Data { host: 0x50000, copied: false },
-            Cluster::Compressed { start: 0x50003, length: 1024 - 3 },
+            Cluster::ZeroAllocated {
+                host: 0x50000,
+                copied: true,
+            },
+            Cluster::Data {
+                host: 0x50000,
+                copied: false,
+            },
+            Cluster::Compressed {
+                start: 0x50003,
+                length: 1024 - 3,
+            },
         ] {
             assert_eq!(check(cluster.to_raw(LAYOUT)).unwrap(), cluster);
         }
@@ -225,13 +245,19 @@ mod tests {
         ] {
             assert!(check(raw).is_err(), "{raw:#x}");
         }
-        let old = Layout { version: 2, ..LAYOUT };
+        let old = Layout {
+            version: 2,
+            ..LAYOUT
+        };
         assert!(Cluster::check(1, old, 1 << 30, || "entry".into()).is_err());
     }
 
     #[test]
     fn compressed_data_may_span_clusters() {
-        let cluster = Cluster::Compressed { start: 0x5fe00, length: 1024 };
+        let cluster = Cluster::Compressed {
+            start: 0x5fe00,
+            length: 1024,
+        };
         assert_eq!(cluster.references(LAYOUT), (5, 2));
     }
 }

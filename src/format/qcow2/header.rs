@@ -165,10 +165,18 @@ impl RawHeader {
 
     fn check_features(&self) -> Result<()> {
         use incompatible as bit;
-        let refuse = |what: &str| Err(Error::unsupported(format!("{what} (header field incompatible_features at byte 72)")));
-        let known = bit::DIRTY | bit::CORRUPT | bit::DATA_FILE | bit::COMPRESSION | bit::EXTENDED_L2;
+        let refuse = |what: &str| {
+            Err(Error::unsupported(format!(
+                "{what} (header field incompatible_features at byte 72)"
+            )))
+        };
+        let known =
+            bit::DIRTY | bit::CORRUPT | bit::DATA_FILE | bit::COMPRESSION | bit::EXTENDED_L2;
         if self.incompatible & !known != 0 {
-            return refuse(&format!("the image needs unknown features {:#x}", self.incompatible & !known));
+            return refuse(&format!(
+                "the image needs unknown features {:#x}",
+                self.incompatible & !known
+            ));
         }
         if self.incompatible & bit::DATA_FILE != 0 {
             return refuse("the image keeps its data in another file, which is not supported");
@@ -180,7 +188,11 @@ impl RawHeader {
         match (typed, self.compression) {
             (false, 0) => Ok(()),
             (true, 1) => refuse("the image is compressed with zstd, which is not supported"),
-            (_, other) => Err(field("compression_type", 104, format!("{other} contradicts the feature bits"))),
+            (_, other) => Err(field(
+                "compression_type",
+                104,
+                format!("{other} contradicts the feature bits"),
+            )),
         }
     }
 
@@ -200,23 +212,46 @@ impl RawHeader {
             )));
         }
         self.check_features()?;
-        let width = Width::from_order(self.refcount_order)
-            .ok_or_else(|| field("refcount_order", 96, format!("{} is above 6", self.refcount_order)))?;
+        let width = Width::from_order(self.refcount_order).ok_or_else(|| {
+            field(
+                "refcount_order",
+                96,
+                format!("{} is above 6", self.refcount_order),
+            )
+        })?;
         if self.size > i64::MAX as u64 {
             return Err(field("size", 24, format!("{} is too large", self.size)));
         }
         let needed = layout.l1_entries(self.size);
         if needed * 8 > MAX_L1_BYTES {
-            return Err(field("size", 24, format!("{} needs an L1 table above {MAX_L1_BYTES} bytes", self.size)));
+            return Err(field(
+                "size",
+                24,
+                format!("{} needs an L1 table above {MAX_L1_BYTES} bytes", self.size),
+            ));
         }
         if u64::from(self.l1_size) * 8 > MAX_L1_BYTES {
-            return Err(field("l1_size", 36, format!("{} entries are above {MAX_L1_BYTES} bytes", self.l1_size)));
+            return Err(field(
+                "l1_size",
+                36,
+                format!("{} entries are above {MAX_L1_BYTES} bytes", self.l1_size),
+            ));
         }
         if u64::from(self.l1_size) < needed {
-            return Err(field("l1_size", 36, format!("{} entries are too few for {} bytes", self.l1_size, self.size)));
+            return Err(field(
+                "l1_size",
+                36,
+                format!(
+                    "{} entries are too few for {} bytes",
+                    self.l1_size, self.size
+                ),
+            ));
         }
         if u64::from(self.refcount_clusters) * cluster > MAX_REFCOUNT_TABLE_BYTES.max(cluster) {
-            let why = format!("{} clusters are above {MAX_REFCOUNT_TABLE_BYTES} bytes", self.refcount_clusters);
+            let why = format!(
+                "{} clusters are above {MAX_REFCOUNT_TABLE_BYTES} bytes",
+                self.refcount_clusters
+            );
             return Err(field("refcount_table_clusters", 56, why));
         }
         if self.snapshot_count > MAX_SNAPSHOTS {
@@ -235,15 +270,26 @@ impl RawHeader {
             let why = format!("{} is not from 1 to {MAX_BACKING_NAME}", self.backing_size);
             return Err(field("backing_file_size", 16, why));
         }
-        let end = self.backing_offset.checked_add(u64::from(self.backing_size));
+        let end = self
+            .backing_offset
+            .checked_add(u64::from(self.backing_size));
         let end = end.filter(|end| *end <= layout.cluster_size());
         let (Some(end), true) = (end, self.backing_offset >= u64::from(self.header_length)) else {
-            let why = format!("{} is not behind the header in the first cluster", self.backing_offset);
+            let why = format!(
+                "{} is not behind the header in the first cluster",
+                self.backing_offset
+            );
             return Err(field("backing_file_offset", 8, why));
         };
         head.get(self.backing_offset as usize..end as usize)
             .map(|name| Some(name.to_vec()))
-            .ok_or_else(|| field("backing_file_offset", 8, "the name is beyond the bytes that were read"))
+            .ok_or_else(|| {
+                field(
+                    "backing_file_offset",
+                    8,
+                    "the name is beyond the bytes that were read",
+                )
+            })
     }
 
     fn extensions(&self, head: &[u8], layout: Layout) -> Result<Vec<Extension>> {
@@ -254,7 +300,8 @@ impl RawHeader {
         let mut at = u64::from(self.header_length);
         let mut found = Vec::new();
         while at + 8 <= limit {
-            let (Some(kind), Some(length)) = (be32(head, at as usize), be32(head, at as usize + 4)) else {
+            let (Some(kind), Some(length)) = (be32(head, at as usize), be32(head, at as usize + 4))
+            else {
                 break;
             };
             if kind == extension::END {
@@ -267,7 +314,9 @@ impl RawHeader {
                 )));
             }
             let data = head.get(at as usize + 8..end as usize).ok_or_else(|| {
-                Error::integrity(format!("header extension {kind:#010x} at byte {at} is cut off"))
+                Error::integrity(format!(
+                    "header extension {kind:#010x} at byte {at} is cut off"
+                ))
             })?;
             found.push(Extension {
                 kind,
@@ -301,29 +350,52 @@ impl RawHeader {
             check_place(layout, length, offset, bytes).map_err(|why| field(name, at, why))
         };
         if raw.l1_size > 0 {
-            place("l1_table_offset", 40, raw.l1_offset, u64::from(raw.l1_size) * 8)?;
+            place(
+                "l1_table_offset",
+                40,
+                raw.l1_offset,
+                u64::from(raw.l1_size) * 8,
+            )?;
         }
         if raw.refcount_clusters == 0 {
-            return Err(field("refcount_table_clusters", 56, "there is no refcount table"));
+            return Err(field(
+                "refcount_table_clusters",
+                56,
+                "there is no refcount table",
+            ));
         }
         let bytes = u64::from(raw.refcount_clusters) * layout.cluster_size();
         place("refcount_table_offset", 48, raw.refcount_offset, bytes)?;
         if raw.snapshot_count > 0 {
-            place("snapshots_offset", 64, raw.snapshot_offset, u64::from(raw.snapshot_count) * 40)?;
+            place(
+                "snapshots_offset",
+                64,
+                raw.snapshot_offset,
+                u64::from(raw.snapshot_count) * 40,
+            )?;
         }
         Ok(header)
     }
 }
 
 /// A table of `bytes` bytes at `offset` is aligned, behind the header and (whole clusters counted) inside the file.
-pub fn check_place(layout: Layout, length: u64, offset: u64, bytes: u64) -> std::result::Result<(), String> {
+pub fn check_place(
+    layout: Layout,
+    length: u64,
+    offset: u64,
+    bytes: u64,
+) -> std::result::Result<(), String> {
     if offset == 0 || !layout.is_aligned(offset) {
-        return Err(format!("{offset:#x} is not the start of a cluster behind the header"));
+        return Err(format!(
+            "{offset:#x} is not the start of a cluster behind the header"
+        ));
     }
     let room = length.next_multiple_of(layout.cluster_size());
     match offset.checked_add(bytes) {
         Some(end) if end <= room => Ok(()),
-        _ => Err(format!("{bytes} bytes at {offset:#x} run past the end of the file at {length:#x}")),
+        _ => Err(format!(
+            "{bytes} bytes at {offset:#x} run past the end of the file at {length:#x}"
+        )),
     }
 }
 

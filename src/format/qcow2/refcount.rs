@@ -73,7 +73,10 @@ mod tests {
                 width.set(&mut block, index, (index as u64 * 7 + 1) & width.max());
             }
             for index in 0..count {
-                assert_eq!(width.get(&block, index), (index as u64 * 7 + 1) & width.max());
+                assert_eq!(
+                    width.get(&block, index),
+                    (index as u64 * 7 + 1) & width.max()
+                );
             }
             assert_eq!(width.get(&block, count), 0);
         }

@@ -95,7 +95,10 @@ impl SnapshotRecord {
     fn write(&self, out: &mut Vec<u8>) -> Result<()> {
         let size = |what: &str, bytes: &[u8]| {
             u16::try_from(bytes.len()).map_err(|_| {
-                Error::usage(format!("snapshot {what} of {} bytes is too long", bytes.len()))
+                Error::usage(format!(
+                    "snapshot {what} of {} bytes is too long",
+                    bytes.len()
+                ))
             })
         };
         out.extend(self.l1_offset.to_be_bytes());
@@ -175,7 +178,10 @@ mod tests {
     fn a_table_survives_with_unknown_extra_data_and_names_that_are_not_text() {
         let records = vec![record(b"a", 0), record(b"\xff\xfe", 40), record(b"", 24)];
         let bytes = table_bytes(&records).unwrap();
-        assert_eq!(read_table(&bytes, 3).unwrap(), (records, bytes.len() as u64));
+        assert_eq!(
+            read_table(&bytes, 3).unwrap(),
+            (records, bytes.len() as u64)
+        );
     }
 
     #[test]
