@@ -118,8 +118,8 @@ fn a_snapshot_is_recorded_before_and_committed_after_the_volumes() {
         config(&then, 100),
         format!(
             "{}parent: s1\n{}\n[s1]\n#before upgrade\n{}snaptime: {NOW}\n{}",
-            &TWO_DISKS[..TWO_DISKS.find("scsi0").unwrap()],
-            &TWO_DISKS[TWO_DISKS.find("scsi0").unwrap()..],
+            &TWO_DISKS[..TWO_DISKS.find("scsi0:").unwrap()],
+            &TWO_DISKS[TWO_DISKS.find("scsi0:").unwrap()..],
             &TWO_DISKS[..TWO_DISKS.find("vmgenid").unwrap()],
             &TWO_DISKS[TWO_DISKS.find("vmgenid").unwrap()..]
         )
