@@ -5,6 +5,8 @@ mod support;
 
 /// Bad input of every kind.
 mod bad_input;
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
 /// The process dies at every point of every operation.
 mod crash;
 /// The crash matrix of the original, row by row.
@@ -14,6 +16,8 @@ mod tidy;
 
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
+/// A qcow2 image survives SIGKILL at every write and a full disk.
+mod qcow2_crash;
 
 /// Retention marks agree with what the original answers.
 mod cases_prune;

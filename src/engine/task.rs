@@ -11,6 +11,8 @@ pub struct Task {
     pub op: OpId,
     pub verb: String,
     pub vmid: Option<VmId>,
+    /// The first line it says on success, or its verb.
+    pub summary: String,
     /// Unix seconds.
     pub started: u64,
     pub ended: Option<u64>,
@@ -32,6 +34,12 @@ impl Task {
             op: story.op.clone(),
             verb: story.plan.intent.verb(),
             vmid: story.vmid(),
+            summary: story
+                .plan
+                .done
+                .first()
+                .cloned()
+                .unwrap_or_else(|| story.plan.intent.verb()),
             started: story.started,
             ended,
             status,
@@ -89,6 +97,7 @@ fn damaged(path: &std::path::Path, error: &Error) -> Task {
         op: OpId::parse(name).unwrap_or_else(|_| crate::plan::step::dry_run_id()),
         verb: "unknown".to_owned(),
         vmid: None,
+        summary: "its journal is damaged".to_owned(),
         started: 0,
         ended: None,
         status: error.message().to_owned(),
