@@ -23,5 +23,7 @@ mod qcow2_interop;
 mod cases_prune;
 /// Rescan agrees with the original, minus its hazards.
 mod cases_rescan;
+/// Texts of the VM layer are read as the original reads them.
+mod cases_vm;
 /// What planners promise: right steps, refusals with a way out, nothing to do twice.
 mod plan_stories;

@@ -6,7 +6,7 @@ pub mod demo;
 mod docs;
 mod explain;
 pub mod explain_storage;
-mod explain_vm;
+pub mod explain_vm;
 mod globals;
 mod keys;
 mod machine;
