@@ -13,7 +13,6 @@ mod machine;
 mod native;
 mod output;
 mod parse;
-mod plan_text;
 mod pvesm;
 mod qm;
 mod run;

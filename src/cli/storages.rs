@@ -1,6 +1,7 @@
 //! Configured storages as they are now, for every command that lists them; changes nothing.
 
 use super::context::Context;
+use crate::engine::node_name;
 use crate::format::storage_cfg::StorageSection;
 use crate::model::{ContentType, Result, Space, StorageId};
 use serde_json::{Value, json};
@@ -97,11 +98,4 @@ impl Row {
             "reason": self.reason,
         })
     }
-}
-
-/// This node's name: the host name up to the first dot.
-pub fn node_name() -> String {
-    let name = rustix::system::uname();
-    let text = name.nodename().to_string_lossy();
-    text.split('.').next().unwrap_or_default().to_owned()
 }

@@ -26,6 +26,14 @@ impl Image {
             ))
             .hint("convert it to an image with larger clusters"));
         }
+        if self.layout.version < 3 && !self.snapshots.is_empty() {
+            // QEMU could not go back to snapshots of another size in such an image.
+            return Err(Error::unsupported(format!(
+                "'{}' is a version 2 image with snapshots and cannot grow",
+                self.shown()
+            ))
+            .hint("upgrade it with 'qemu-img amend -o compat=1.1', or delete its snapshots"));
+        }
         self.before_change()?;
         self.flush()?;
         if entries as usize > self.l1.len() {
