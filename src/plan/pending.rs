@@ -34,14 +34,24 @@ pub fn items(config: &VmConfig) -> Vec<Item> {
         current.push(("description".to_owned(), text));
     }
     for (key, value) in current {
-        items.insert(key.clone(), Item { key, value: Some(value), ..Item::default() });
+        items.insert(
+            key.clone(),
+            Item {
+                key,
+                value: Some(value),
+                ..Item::default()
+            },
+        );
     }
     let mut pending = config.entries(&Section::Pending);
     if let Some(text) = config.description(&Section::Pending) {
         pending.push(("description".to_owned(), text));
     }
     for (key, value) in pending.into_iter().filter(|(key, _)| key != "delete") {
-        let item = items.entry(key.clone()).or_insert_with(|| Item { key, ..Item::default() });
+        let item = items.entry(key.clone()).or_insert_with(|| Item {
+            key,
+            ..Item::default()
+        });
         item.pending = Some(value);
     }
     for (key, force) in deletions(config) {
@@ -58,13 +68,21 @@ pub fn render(items: &[Item]) -> String {
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
     let mut out = String::new();
     let mut put = |word: &str, key: &str, value: &str| {
-        let shown = if key == "description" { encode_description(value) } else { value.to_owned() };
+        let shown = if key == "description" {
+            encode_description(value)
+        } else {
+            value.to_owned()
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{word} {key}: {shown}");
     };
     for item in sorted {
         if let Some(value) = &item.value {
-            put(if item.delete > 0 { "del" } else { "cur" }, &item.key, value);
+            put(
+                if item.delete > 0 { "del" } else { "cur" },
+                &item.key,
+                value,
+            );
         }
         if let Some(pending) = &item.pending {
             put("new", &item.key, pending);

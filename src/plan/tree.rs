@@ -24,7 +24,9 @@ pub fn nodes(config: &VmConfig) -> Vec<Node> {
             Node {
                 name: name.to_string(),
                 parent: config.get(&section, "parent"),
-                snaptime: config.get(&section, "snaptime").and_then(|t| t.parse().ok()),
+                snaptime: config
+                    .get(&section, "snaptime")
+                    .and_then(|t| t.parse().ok()),
                 description: config.description(&section),
             }
         })
@@ -43,7 +45,11 @@ pub fn render(nodes: &[Node], utc_offset_s: i64) -> String {
     let known = |name: &str| nodes.iter().any(|n| n.name == name);
     let mut children: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
     for node in nodes {
-        let parent = node.parent.as_deref().filter(|p| known(p) && *p != node.name).unwrap_or("");
+        let parent = node
+            .parent
+            .as_deref()
+            .filter(|p| known(p) && *p != node.name)
+            .unwrap_or("");
         children.entry(parent).or_default().push(node);
     }
     for list in children.values_mut() {
@@ -51,7 +57,13 @@ pub fn render(nodes: &[Node], utc_offset_s: i64) -> String {
     }
     let mut out = String::new();
     // A stack instead of recursion: a config may hold a chain of any length. A cycle of parents is never reached from a root.
-    let mut stack: Vec<(&Node, usize)> = children.get("").into_iter().flatten().rev().map(|n| (*n, 0)).collect();
+    let mut stack: Vec<(&Node, usize)> = children
+        .get("")
+        .into_iter()
+        .flatten()
+        .rev()
+        .map(|n| (*n, 0))
+        .collect();
     while let Some((node, depth)) = stack.pop() {
         line(&mut out, node, depth, utc_offset_s);
         if let Some(list) = children.get(node.name.as_str()) {
@@ -64,7 +76,10 @@ pub fn render(nodes: &[Node], utc_offset_s: i64) -> String {
 fn line(out: &mut String, node: &Node, depth: usize, utc_offset_s: i64) {
     let prefix = format!("{}`->", " ".repeat(depth));
     let width = 30usize.saturating_sub(prefix.len());
-    let time = node.snaptime.map(|t| date_time(t as i64 + utc_offset_s)).unwrap_or_default();
+    let time = node
+        .snaptime
+        .map(|t| date_time(t as i64 + utc_offset_s))
+        .unwrap_or_default();
     let text = match node.description.as_deref() {
         None | Some("") => "no-description",
         Some(text) => text.split('\n').next().unwrap_or(""),
@@ -77,7 +92,12 @@ fn line(out: &mut String, node: &Node, depth: usize, utc_offset_s: i64) {
 pub fn date_time(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
 }
 
 /// Days since 1970-01-01 to a date of the proleptic Gregorian calendar.
@@ -85,11 +105,16 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
