@@ -3,7 +3,9 @@
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
 
-/// The qcow2 engine and QEMU's tools agree on every byte and every count.
-mod qcow2_interop;
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
+/// Damaged and lying qcow2 images give errors, nothing worse.
+mod qcow2_hostile;
+/// The qcow2 engine and QEMU's tools agree on every byte and every count.
+mod qcow2_interop;
