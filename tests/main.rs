@@ -1,5 +1,18 @@
 //! One test binary; each module is a story with its own sentence.
 
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
+/// Helpers of the stories.
+mod support;
+
+/// Bad input of every kind.
+mod bad_input;
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
+/// The process dies at every point of every operation.
+mod crash;
+/// The crash matrix of the original, row by row.
+mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
 

@@ -1,5 +1,7 @@
 //! The machine: KVM, memory, PCI, virtio; it is handed open block devices and never knows storages, plans or configs.
 
+pub mod guest;
+
 use crate::block::BlockDevice;
 use crate::model::Result;
 use std::path::PathBuf;
