@@ -784,9 +784,9 @@ fn a_copy_holds_the_same_bytes_and_keeps_the_holes() {
         },
     )
     .unwrap();
-    let mut last = (0, 0);
-    volvisor::block::copy_range(&*image, &raw, &mut |done, total| last = (done, total)).unwrap();
-    assert!(last.0 == last.1 && last.0 < 1 << 20, "{last:?}");
+    let mut last = 0;
+    volvisor::block::file::copy_range(&*image, &raw, &mut |done| last = done).unwrap();
+    assert!((70_000..1 << 20).contains(&last), "{last:?}");
     assert!(bytes_of(&raw) == bytes_of(&*image));
     assert!(
         raw.data_extents()
