@@ -3,14 +3,17 @@
 use crate::engine::{Engine, Paths};
 use crate::model::VmId;
 
-/// Runs machine `vmid` in this process until it ends; returns the exit code. What goes wrong is written to standard error,
-/// which is the machine's log.
+/// Runs machine `vmid` in this process until it ends; returns the exit code. Errors go to the machine's log (stderr) in the
+/// form that the starting process reads back: `error: ...`, `help: ...`.
 pub fn main(paths: &Paths, vmid: VmId, paused: bool) -> i32 {
     match Engine::open(paths.clone()).run_machine(vmid, paused) {
         Ok(code) => code,
         Err(error) => {
-            super::output::complain(&super::output::native_error(&error, false));
-            error.kind().exit_code()
+            super::output::complain(&format!("error: {}\n", error.full_text()));
+            if let Some(hint) = error.hint_text() {
+                super::output::complain(&format!("help: {hint}\n"));
+            }
+            1
         }
     }
 }

@@ -4,7 +4,7 @@ use super::control::Control;
 use super::journal::{Journal, Record};
 use super::{Engine, lease, machine};
 use crate::backend::{Backend, OpenMode, Scope};
-use crate::block::file::copy_range;
+use crate::block::copy_range;
 use crate::model::{
     Error, ErrorKind, OpId, Outcome, Result, SnapshotName, StorageId, Text, VmId, VolumeId,
     VolumeName,
@@ -254,7 +254,7 @@ impl Engine {
         let to = self
             .backend(storage)?
             .open(&spec.name, None, OpenMode::ReadWrite)?;
-        copy_range(from.as_ref(), to.as_ref(), &mut |_| {})?;
+        copy_range(from.as_ref(), to.as_ref(), &mut |_, _| {})?;
         to.flush()?;
         Ok(Outcome::Changed)
     }
