@@ -785,7 +785,7 @@ fn a_copy_holds_the_same_bytes_and_keeps_the_holes() {
     )
     .unwrap();
     let mut last = 0;
-    volvisor::block::file::copy_range(&*image, &raw, &mut |done| last = done).unwrap();
+    volvisor::block::copy_range(&*image, &raw, &mut |done, _| last = done).unwrap();
     assert!((70_000..1 << 20).contains(&last), "{last:?}");
     assert!(bytes_of(&raw) == bytes_of(&*image));
     assert!(

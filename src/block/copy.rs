@@ -7,11 +7,11 @@ use crate::model::{Error, Result};
 const PIECE: u64 = 1 << 20;
 
 /// Copies everything `source` may hold onto `target`, which must be at least as large and read as zeros where nothing was
-/// written. `progress` is told the bytes of data done so far; zero blocks inside data are not written either.
+/// written. `progress` is told the bytes of data done so far and in all; zero blocks inside data are not written either.
 pub fn copy_range(
     source: &dyn BlockDevice,
     target: &dyn BlockDevice,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
     let (from, to) = (source.geometry().size.get(), target.geometry().size.get());
     if to < from {
@@ -20,7 +20,9 @@ pub fn copy_range(
         )));
     }
     let extents = source.data_extents()?;
+    let total = extents.iter().map(|extent| extent.len()).sum();
     let mut done = 0;
+    progress(0, total);
     let mut buffer = vec![0; PIECE as usize];
     for extent in extents {
         let mut at = extent.start();
@@ -31,7 +33,7 @@ pub fn copy_range(
             write_sparse(target, at, piece)?;
             at += length;
             done += length;
-            progress(done);
+            progress(done, total);
         }
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! A raw image file (or block special file) as a device, with io_uring channels where the kernel allows; knows nothing of formats.
 
-pub use super::copy::copy_range;
 use super::uring::UringChannel;
 use super::{BlockDevice, BlockingChannel, Geometry, IoChannel};
 use crate::model::{ByteCount, ByteOffset, Error, ErrorKind, Extent, Result};

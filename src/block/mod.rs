@@ -9,6 +9,7 @@ pub mod qcow2;
 mod uring;
 
 pub use channel::{BlockingChannel, Buffers, Completion, IoChannel, Op};
+pub use copy::copy_range;
 
 use crate::model::{ByteCount, Extent, Result, SnapshotName};
 use std::sync::Arc;
