@@ -30,7 +30,9 @@ impl Image {
             self.refcounts.hint += 1;
             if self.refcounts.get(&self.store, number)? == 0 && !self.metadata.contains(&number) {
                 self.refcounts.set(&self.store, number, 1)?;
-                return Ok(number << self.layout.cluster_bits);
+                let host = number << self.layout.cluster_bits;
+                self.taken_end = self.taken_end.max(host + self.layout.cluster_size());
+                return Ok(host);
             }
         }
     }
