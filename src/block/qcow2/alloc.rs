@@ -104,7 +104,7 @@ impl Image {
     }
 
     /// Gives the space of free clusters back to the file system, neighbours in one call.
-    pub(super) fn punch(&self, mut numbers: Vec<u64>) {
+    pub(super) fn punch(&mut self, mut numbers: Vec<u64>) {
         numbers.sort_unstable();
         let size = self.layout.cluster_size();
         let runs = numbers.chunk_by(|one, next| one + 1 == *next);
