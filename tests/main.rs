@@ -5,6 +5,8 @@ mod support;
 
 /// Bad input of every kind.
 mod bad_input;
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
 /// The process dies at every point of every operation.
 mod crash;
 /// The crash matrix of the original, row by row.
@@ -27,3 +29,5 @@ mod cases_prune;
 mod cases_rescan;
 /// What planners promise: right steps, refusals with a way out, nothing to do twice.
 mod plan_stories;
+/// The qcow2 engine next to QEMU's tools, one situation after another.
+mod qcow2_stories;
