@@ -5,6 +5,8 @@ mod support;
 
 /// Bad input of every kind.
 mod bad_input;
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
 /// The process dies at every point of every operation.
 mod crash;
 /// The crash matrix of the original, row by row.
@@ -16,6 +18,8 @@ mod tidy;
 mod cases_storage;
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
+/// Damaged and lying qcow2 images give errors, nothing worse.
+mod qcow2_hostile;
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
 
@@ -27,3 +31,5 @@ mod cases_rescan;
 mod cases_vm;
 /// What planners promise: right steps, refusals with a way out, nothing to do twice.
 mod plan_stories;
+/// The qcow2 engine next to QEMU's tools, one situation after another.
+mod qcow2_stories;
