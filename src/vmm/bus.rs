@@ -5,8 +5,8 @@ use super::operator::Job;
 use super::pci::PciBus;
 use super::platform::Platform;
 use super::serial::{COM1, Serial};
-use std::sync::mpsc::Sender;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 /// Whether the CPU that made an access goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -165,7 +165,7 @@ impl Control {
                         talker.say(&line);
                     }
                 }
-                Out::Finish(code) => end = Some(code),
+                Out::Finish(code) => end = end.or(Some(code)),
             }
         }
         end
@@ -254,7 +254,8 @@ impl Control {
             }
             Query::Block => self.devices.iter().map(|blk| block(blk)).collect(),
             Query::BlockStats => {
-                let stats = |blk: &Arc<Blk>| json!({"device": blk.id(), "stats": stats(&blk.counters())});
+                let stats =
+                    |blk: &Arc<Blk>| json!({"device": blk.id(), "stats": stats(&blk.counters())});
                 self.devices.iter().map(stats).collect()
             }
             Query::Commands => {
@@ -349,4 +350,3 @@ fn farewell(clients: &mut Clients) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
-

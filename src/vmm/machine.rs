@@ -5,8 +5,8 @@ use super::control::Control;
 use super::io_thread::IoThread;
 use super::irq::{Chips, Irqs, new_event};
 use super::memory::{self, Rom};
-use super::operator::Operator;
-use super::outbox::Outbox;
+use super::operator::{Job, Operator};
+use super::outbox::{Out, Outbox};
 use super::pci::{Function, PciBus, SLOTS};
 use super::platform::Platform;
 use super::serial::{COM1_LINE, Serial};
@@ -150,9 +150,14 @@ pub(super) fn run(spec: MachineSpec) -> Result<i32> {
         outbox: Arc::clone(&outbox),
         session: None,
     };
+    let last_word = Arc::clone(&outbox);
+    let terminate = jobs.clone();
     let operator = std::thread::Builder::new()
         .name("operator".to_owned())
-        .spawn(move || operator.run(&work))
+        .spawn(move || {
+            let _last = LastWord(last_word);
+            operator.run(&work);
+        })
         .map_err(|e| Error::io("cannot start the operator thread", e))?;
     let code = Control {
         name: spec.name,
@@ -167,11 +172,23 @@ pub(super) fn run(spec: MachineSpec) -> Result<i32> {
         console,
     }
     .run();
+    if code.is_err() {
+        let _ = terminate.send(Job::Terminate);
+    }
     if operator.join().is_err() {
         return Err(Error::failed("the operator thread ended unexpectedly"));
     }
     io_thread.end();
     code
+}
+
+/// Ends the control thread however the operator ends; after an orderly end nobody reads it.
+struct LastWord(Arc<Outbox>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.0.push(Out::Finish(1));
+    }
 }
 
 /// The image of the built-in test guest.

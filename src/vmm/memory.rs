@@ -37,8 +37,12 @@ fn layout(mib: u32) -> Vec<(u64, u64)> {
 fn memfd(name: &str, length: u64) -> Result<File> {
     let fd = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)
         .map_err(|e| Error::io("cannot make a memory file", e.into()))?;
-    rustix::fs::ftruncate(&fd, length)
-        .map_err(|e| Error::io(format!("cannot give a memory file {length} bytes"), e.into()))?;
+    rustix::fs::ftruncate(&fd, length).map_err(|e| {
+        Error::io(
+            format!("cannot give a memory file {length} bytes"),
+            e.into(),
+        )
+    })?;
     Ok(File::from(fd))
 }
 
@@ -59,9 +63,7 @@ pub(super) fn allocate(mib: u32) -> Result<Ram> {
     }
     GuestMemoryMmap::from_ranges_with_files(ranges)
         .map(Arc::new)
-        .map_err(|e| {
-            Error::failed(format!("cannot map {mib} MiB of guest memory")).with_source(e)
-        })
+        .map_err(|e| Error::failed(format!("cannot map {mib} MiB of guest memory")).with_source(e))
 }
 
 /// A firmware image: read-only below 4 GiB, and the bytes that are copied below 1 MiB at every reset.

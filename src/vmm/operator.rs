@@ -158,7 +158,10 @@ impl Operator {
     fn device(&self, id: &str) -> std::result::Result<Arc<Blk>, Failure> {
         let found = self.devices.iter().find(|device| device.id() == id);
         found.cloned().ok_or_else(|| {
-            Failure::new("DeviceNotFound", format!("this machine has no device '{id}'"))
+            Failure::new(
+                "DeviceNotFound",
+                format!("this machine has no device '{id}'"),
+            )
         })
     }
 
@@ -219,7 +222,11 @@ impl Operator {
         self.rom.copy_low(&self.ram)?;
         self.chips.restore(&self.vm)?;
         self.vcpus.reset();
-        let reason = if guest { "guest-reset" } else { "host-qmp-system-reset" };
+        let reason = if guest {
+            "guest-reset"
+        } else {
+            "host-qmp-system-reset"
+        };
         self.announce("RESET", json!({"guest": guest, "reason": reason}));
         match self.status.get() {
             RunState::Running => self.vcpus.resume(),
@@ -312,12 +319,10 @@ impl Operator {
         let was_running = self.status.get() == RunState::Running;
         let begun = Instant::now();
         self.vcpus.pause()?;
-        let ready = self
-            .hold(&self.devices, timeout)
-            .and_then(|()| {
-                self.flush(&self.devices)
-                    .inspect_err(|_| self.release(&self.devices))
-            });
+        let ready = self.hold(&self.devices, timeout).and_then(|()| {
+            self.flush(&self.devices)
+                .inspect_err(|_| self.release(&self.devices))
+        });
         if let Err(e) = ready {
             if was_running {
                 self.vcpus.resume();
@@ -409,7 +414,10 @@ impl Operator {
             "SHUTDOWN",
             json!({"guest": end.guest, "reason": end.reason}),
         );
-        self.vcpus.end();
+        if !self.vcpus.end() {
+            std::mem::forget(Arc::clone(&self.ram));
+            std::mem::forget(self.rom);
+        }
         self.outbox.push(Out::Finish(code));
     }
 }

@@ -156,10 +156,7 @@ impl PciBus {
             return None;
         }
         let function = self.function((address >> 8) & 0xffff)?;
-        Some((
-            function,
-            (address & 0xfc) as usize + usize::from(port & 3),
-        ))
+        Some((function, (address & 0xfc) as usize + usize::from(port & 3)))
     }
 
     pub(super) fn port_read(&self, port: u16, data: &mut [u8]) {

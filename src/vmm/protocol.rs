@@ -272,7 +272,8 @@ mod tests {
 
     #[test]
     fn commands_are_read_with_their_arguments() {
-        let line = br#"{"execute":"block_resize","arguments":{"device":"scsi0","size":4096},"id":7}"#;
+        let line =
+            br#"{"execute":"block_resize","arguments":{"device":"scsi0","size":4096},"id":7}"#;
         let request = parse(line).unwrap();
         assert_eq!(request.id, Some(json!(7)));
         let resize = Action::Resize {
@@ -300,7 +301,10 @@ mod tests {
     #[test]
     fn mistakes_are_told_apart() {
         assert_eq!(class(r#"{"execute":"fly"}"#), "CommandNotFound");
-        assert_eq!(class(r#"{"execute":"stop","arguments":{"x":1}}"#), "GenericError");
+        assert_eq!(
+            class(r#"{"execute":"stop","arguments":{"x":1}}"#),
+            "GenericError"
+        );
         assert_eq!(class("[]"), "GenericError");
         assert_eq!(class("{"), "GenericError");
         let bad = r#"{"execute":"x-snapshot-volume","arguments":{"device":"scsi0","name":"../x","created":1}}"#;

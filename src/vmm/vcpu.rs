@@ -110,8 +110,18 @@ struct InitialState {
 /// Registers that a reset must put back and that no other group holds: time stamp, sysenter, syscall and paging attributes,
 /// paravirtual clocks.
 const RESET_MSRS: &[u32] = &[
-    0x10, 0x174, 0x175, 0x176, 0x277, 0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084,
-    0xc000_0102, 0x4b56_4d00, 0x4b56_4d01,
+    0x10,
+    0x174,
+    0x175,
+    0x176,
+    0x277,
+    0xc000_0081,
+    0xc000_0082,
+    0xc000_0083,
+    0xc000_0084,
+    0xc000_0102,
+    0x4b56_4d00,
+    0x4b56_4d01,
 ];
 
 impl InitialState {
@@ -276,7 +286,7 @@ impl Vcpus {
             let thread = std::thread::Builder::new()
                 .name(format!("cpu{}", cpu.index))
                 .spawn(move || {
-                    let leaving = Leaving(&thread_gate);
+                    let leaving = Leaving(&thread_gate, &bus);
                     cpu.run(leaving.0, &bus);
                 })
                 .map_err(|e| Error::io("cannot start a CPU thread", e))?;
@@ -324,8 +334,8 @@ impl Vcpus {
         self.gate.lock().resets += 1;
     }
 
-    /// Ends all threads; bounded, a thread stuck in storage is left behind.
-    pub(super) fn end(mut self) {
+    /// Ends all threads; false when one is stuck in storage and was left behind: guest memory must then stay mapped.
+    pub(super) fn end(mut self) -> bool {
         let begun = Instant::now();
         loop {
             {
@@ -338,7 +348,7 @@ impl Vcpus {
                 }
             }
             if begun.elapsed() > PARK_LIMIT {
-                return;
+                return false;
             }
             self.kick();
             std::thread::sleep(KICK_AGAIN);
@@ -346,14 +356,19 @@ impl Vcpus {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        true
     }
 }
 
 /// Counts a thread out, however it ends.
-struct Leaving<'a>(&'a Gate);
+struct Leaving<'a>(&'a Gate, &'a Bus);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = "a CPU thread ended unexpectedly".to_owned();
+            self.1.report(GuestEvent::CpuFailed(text));
+        }
         let mut state = self.0.lock();
         state.live -= 1;
         self.0.changed.notify_all();

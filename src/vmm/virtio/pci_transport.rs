@@ -204,8 +204,7 @@ impl VirtioPci {
         }
         let Some(vm) = &self.vm else { return };
         if let Some(old) = config.doorbell.take() {
-            let _ =
-                vm.unregister_ioevent(self.blk.kick(), &IoEventAddress::Mmio(old), NoDatamatch);
+            let _ = vm.unregister_ioevent(self.blk.kick(), &IoEventAddress::Mmio(old), NoDatamatch);
         }
         if let Some(new) = wanted {
             let place = IoEventAddress::Mmio(new);
@@ -273,8 +272,11 @@ impl VirtioPci {
             _ => return None,
         };
         let legal = matches!(length, 1 | 2 | 4) && offset % length == 0;
-        (legal && u64::from(offset) + u64::from(length) <= limit)
-            .then_some((bar, u64::from(offset), length as usize))
+        (legal && u64::from(offset) + u64::from(length) <= limit).then_some((
+            bar,
+            u64::from(offset),
+            length as usize,
+        ))
     }
 }
 

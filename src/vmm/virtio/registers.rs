@@ -201,9 +201,7 @@ impl Registers {
                 self.queue.set_event_idx(event_idx);
             }
         }
-        if added & status::DRIVER_OK != 0
-            && (self.status | added) & status::FEATURES_OK == 0
-        {
+        if added & status::DRIVER_OK != 0 && (self.status | added) & status::FEATURES_OK == 0 {
             added &= !status::DRIVER_OK;
         }
         self.status |= added;

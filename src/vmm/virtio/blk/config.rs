@@ -1,7 +1,7 @@
 //! The configuration space and features of a block device (virtio 1.2, 5.2.3 and 5.2.4), built from the volume's geometry.
 
 use super::super::registers::feature;
-use super::request::{MAX_SEGMENTS, MAX_SEGMENT_SECTORS, SECTOR, SEG_MAX};
+use super::request::{MAX_SEGMENT_SECTORS, MAX_SEGMENTS, SECTOR, SEG_MAX};
 use crate::block::Geometry;
 
 const SEG_MAX_FEATURE: u64 = 1 << 2;
@@ -98,6 +98,9 @@ mod tests {
         let read_only = features(&geometry(), true, true);
         assert_eq!(read_only & (DISCARD | WRITE_ZEROES), 0);
         assert_ne!(read_only & READ_ONLY, 0);
-        assert_eq!(features(&geometry(), false, false) & (FLUSH | CONFIG_WCE), 0);
+        assert_eq!(
+            features(&geometry(), false, false) & (FLUSH | CONFIG_WCE),
+            0
+        );
     }
 }

@@ -429,11 +429,10 @@ impl Blk {
         let written = self
             .ram
             .write_obj(outcome as u8, GuestAddress(answer.status_address()));
-        let used = state.registers.queue.add_used(
-            &*self.ram,
-            answer.head(),
-            answer.used(outcome),
-        );
+        let used = state
+            .registers
+            .queue
+            .add_used(&*self.ram, answer.head(), answer.used(outcome));
         state.answered = true;
         if written.is_err() || used.is_err() {
             self.broken(state, "its used ring cannot be written");

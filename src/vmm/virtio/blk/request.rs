@@ -360,11 +360,7 @@ fn data_run(parts: &[Span], sector: u64, limits: &Limits) -> Result<Extent, Stat
     limits.run(sector, bytes).ok_or(Status::IoError)
 }
 
-fn ranges(
-    chain: &Chain,
-    limits: &Limits,
-    may_unmap: bool,
-) -> Result<Vec<(Extent, bool)>, Status> {
+fn ranges(chain: &Chain, limits: &Limits, may_unmap: bool) -> Result<Vec<(Extent, bool)>, Status> {
     let bytes = total(&chain.readable);
     let most = SEGMENT as u64 * u64::from(MAX_SEGMENTS);
     if bytes == 0 || bytes % SEGMENT as u64 != 0 || bytes > most {
