@@ -2,5 +2,21 @@
 
 /// Machines run on real KVM and are controlled through their sockets.
 mod machine;
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
+/// Helpers of the stories.
+mod support;
+
+/// Bad input of every kind.
+mod bad_input;
+/// The process dies at every point of every operation.
+mod crash;
+/// The crash matrix of the original, row by row.
+mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
+
+/// The qcow2 engine and QEMU's tools agree on every byte and every count.
+mod qcow2_interop;
+/// A qcow2 image survives SIGKILL at every write and a full disk.
+mod qcow2_crash;

@@ -1,10 +1,15 @@
 //! The data plane: bytes of one open volume. `BlockDevice` is the volume, `IoChannel` one queue of work on it; never knows names.
 
 pub mod channel;
+pub mod copy;
+pub mod faulty;
 pub mod file;
+pub mod lock;
 pub mod qcow2;
+mod uring;
 
 pub use channel::{BlockingChannel, Buffers, Completion, IoChannel, Op};
+pub use copy::copy_range;
 
 use crate::model::{ByteCount, Extent, Result, SnapshotName};
 use std::sync::Arc;

@@ -1,13 +1,32 @@
 //! The loop: observe, plan, journal, apply, recover. It executes plans without choices of its own.
 
+mod apply;
+pub mod build;
+pub mod control;
+pub mod journal;
+pub mod lease;
+pub mod machine;
+mod measured;
+mod observe;
 pub mod paths;
+mod recover;
+mod run;
+mod saved;
+mod task;
+
+pub use observe::node_name;
 pub use paths::Paths;
+pub use task::Task;
 
 use crate::backend::Backend;
 use crate::format::storage_cfg::{StorageCfg, StorageSection};
 use crate::format::vm_config::VmConfig;
-use crate::model::{Error, OpId, Outcome, Result, StorageId, Text, VmId};
-use crate::plan::{Intent, Plan, World};
+use crate::model::{Error, ErrorKind, OpId, Outcome, Result, StorageId, Text, VmId};
+use crate::plan::{Intent, Plan};
+use crate::sys::fs;
+
+/// Proxmox's cluster file system holds files up to this size.
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Which part of the world to observe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,27 +40,12 @@ pub enum Look {
 /// What one run did.
 #[derive(Debug)]
 pub struct Report {
+    /// `None`: there was nothing to do.
     pub op: Option<OpId>,
     pub plan: Plan,
     pub outcome: Outcome,
     /// Facts measured while running (`pause_us`, `skew_us`, `consistency`), for people and JSON.
     pub measured: Vec<(String, String)>,
-}
-
-/// One finished or unfinished operation, from its journal.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Task {
-    pub op: OpId,
-    pub verb: String,
-    pub vmid: Option<VmId>,
-    pub summary: String,
-    pub started: u64,
-    pub ended: Option<u64>,
-    /// `running`, `interrupted`, `done`, `undone`, `failed: ...`
-    pub status: String,
-    pub pid: u32,
-    pub steps: usize,
-    pub steps_done: usize,
 }
 
 /// A machine process of ours that runs now.
@@ -52,6 +56,7 @@ pub struct Running {
     pub since: u64,
 }
 
+/// The shell around the pure core, for one root directory. Holds no state between calls.
 #[derive(Debug)]
 pub struct Engine {
     paths: Paths,
@@ -61,63 +66,114 @@ impl Engine {
     pub fn open(paths: Paths) -> Self {
         Engine { paths }
     }
+
     pub fn paths(&self) -> &Paths {
         &self.paths
     }
+
     /// The file's text (`None`: no file) and its reading.
     pub fn storage_cfg(&self) -> Result<(Option<Text>, StorageCfg)> {
-        Err(Error::unsupported("engine not written yet"))
+        match fs::read_file(&self.paths.storage_cfg(), MAX_CONFIG_BYTES * 4) {
+            Ok(bytes) => {
+                let cfg = StorageCfg::parse(&bytes);
+                Ok((Some(Text(bytes)), cfg))
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok((None, StorageCfg::parse(b""))),
+            Err(e) => Err(e),
+        }
     }
-    pub fn section(&self, _id: &StorageId) -> Result<StorageSection> {
-        Err(Error::unsupported("engine not written yet"))
+
+    pub fn section(&self, id: &StorageId) -> Result<StorageSection> {
+        let (_, cfg) = self.storage_cfg()?;
+        cfg.find(id).ok_or_else(|| {
+            Error::not_found(format!("storage '{id}' does not exist"))
+                .hint("list storages with: pvesm status")
+        })
     }
+
     /// `Unsupported` when there is no backend for its kind, `NotFound` when it is not configured, `Offline` when disabled.
-    pub fn backend(&self, _id: &StorageId) -> Result<Box<dyn Backend>> {
-        Err(Error::unsupported("engine not written yet"))
+    pub fn backend(&self, id: &StorageId) -> Result<Box<dyn Backend>> {
+        let section = self.section(id)?;
+        if let Some(reason) = &section.broken {
+            return Err(Error::usage(format!(
+                "section of storage '{id}' in storage.cfg is broken: {reason}"
+            ))
+            .hint("see: volvisor explain storage-cfg FILE"));
+        }
+        if !section.enabled() {
+            return Err(
+                Error::new(ErrorKind::Offline, format!("storage '{id}' is disabled"))
+                    .hint(format!("enable it with: pvesm set {id} --disable 0")),
+            );
+        }
+        crate::backend::open(&section)?.ok_or_else(|| {
+            Error::unsupported(format!(
+                "storage '{id}' has type '{}', for which there is no backend yet",
+                section.type_word
+            ))
+        })
     }
+
+    /// Ids with a config on this node, ascending.
     pub fn vmids(&self) -> Result<Vec<VmId>> {
-        Err(Error::unsupported("engine not written yet"))
+        let dir = self.paths.vm_config_dir();
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => {
+                return Err(Error::io(
+                    format!("cannot list configs in '{}'", dir.display()),
+                    e,
+                ));
+            }
+        };
+        let mut ids: Vec<VmId> = entries
+            .flatten()
+            .filter_map(|e| {
+                e.file_name()
+                    .to_str()
+                    .and_then(|n| VmId::parse(n.strip_suffix(".conf")?).ok())
+            })
+            .collect();
+        ids.sort_unstable();
+        Ok(ids)
     }
-    pub fn vm_config(&self, _vmid: VmId) -> Result<(Text, VmConfig)> {
-        Err(Error::unsupported("engine not written yet"))
+
+    pub fn vm_config(&self, vmid: VmId) -> Result<(Text, VmConfig)> {
+        match fs::read_file(&self.paths.vm_config(vmid), MAX_CONFIG_BYTES) {
+            Ok(bytes) => Ok(observe::read_config(bytes)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(Error::not_found(format!(
+                "Configuration file 'nodes/{}/qemu-server/{vmid}.conf' does not exist",
+                node_name()
+            ))
+            .hint("list machines with: qm list")),
+            Err(e) => Err(e),
+        }
     }
-    pub fn running(&self, _vmid: VmId) -> Option<Running> {
-        None
+
+    pub fn running(&self, vmid: VmId) -> Option<Running> {
+        machine::running(&self.paths, vmid)
     }
+
     /// One control command (QMP shape: `execute`, `arguments`) to a running machine; its `return` value.
     pub fn control(
         &self,
-        _vmid: VmId,
-        _execute: &str,
-        _arguments: serde_json::Value,
+        vmid: VmId,
+        execute: &str,
+        arguments: serde_json::Value,
     ) -> Result<serde_json::Value> {
-        Err(Error::unsupported("engine not written yet"))
+        if self.running(vmid).is_none() {
+            return Err(Error::failed(format!("VM {vmid} not running"))
+                .hint(format!("start it with: qm start {vmid}")));
+        }
+        control::Control::connect(&self.paths.machine_control(vmid))?.execute(execute, arguments)
     }
-    pub fn observe(&self, _look: &Look) -> Result<World> {
-        Err(Error::unsupported("engine not written yet"))
-    }
+
     /// Observe and plan; changes nothing.
-    pub fn plan(&self, _intent: &Intent) -> Result<Plan> {
-        Err(Error::unsupported("engine not written yet"))
-    }
-    /// Lease, recover what a dead owner left, observe, plan, journal, apply. `progress` gets one line per step.
-    pub fn run(&self, _intent: &Intent, _progress: &mut dyn FnMut(&str)) -> Result<Report> {
-        Err(Error::unsupported("engine not written yet"))
-    }
-    /// Apply a saved plan; `Conflict` naming what moved when the world is not as the plan saw it.
-    pub fn apply(&self, _plan: Plan, _progress: &mut dyn FnMut(&str)) -> Result<Report> {
-        Err(Error::unsupported("engine not written yet"))
-    }
-    /// Finish or undo every operation whose owner is dead; one line each. Nothing to do gives an empty list.
-    pub fn recover(&self) -> Result<Vec<String>> {
-        Err(Error::unsupported("engine not written yet"))
-    }
-    /// Newest first.
-    pub fn tasks(&self) -> Result<Vec<Task>> {
-        Err(Error::unsupported("engine not written yet"))
-    }
-    /// Journal lines of one operation, as text.
-    pub fn task_log(&self, _op: &OpId) -> Result<Vec<String>> {
-        Err(Error::unsupported("engine not written yet"))
+    pub fn plan(&self, intent: &Intent) -> Result<Plan> {
+        let world = self.observe(&Look::For(Box::new(intent.clone())))?;
+        let mut plan = crate::plan::plan(intent, &world)?;
+        plan.seen = saved::fingerprints(&plan, &world);
+        Ok(plan)
     }
 }

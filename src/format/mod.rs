@@ -6,5 +6,6 @@ pub mod qcow2;
 pub mod size;
 pub mod storage_cfg;
 pub mod storage_kind;
+pub mod value;
 pub mod vm_config;
 pub mod volname;

@@ -116,6 +116,9 @@ pub struct Plan {
     /// An operation interrupted before step `commit` has begun is undone, afterwards it is finished. `commit == 0`: always
     /// forward; `commit == steps.len()`: undone unless every step is done.
     pub commit: usize,
+    /// What the plan saw of every object it touches, as (object, fingerprint); a saved plan is refused when one has moved.
+    #[serde(default)]
+    pub seen: Vec<(String, String)>,
     /// Lines for the user before work starts (method chosen per volume and why, what becomes unused).
     pub notes: Vec<String>,
     /// Lines on success, in the words scripts match.
@@ -133,6 +136,7 @@ impl Plan {
             storages: Vec::new(),
             steps: Vec::new(),
             commit: 0,
+            seen: Vec::new(),
             notes: Vec::new(),
             done: Vec::new(),
         }

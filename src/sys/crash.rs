@@ -1,6 +1,7 @@
-//! Numbered points before and after every call that changes the world, where a test may kill the process for real; does
-//! nothing unless `VOLVISOR_TEST_CRASH_AT=N` (die with SIGKILL at the N-th point) or `VOLVISOR_TEST_CRASH_LOG=FILE` (append
-//! one line per point) is set, and nothing at all in a build without debug assertions.
+//! Numbered points before and after every call that changes the world, where a test may kill the process for real or make the
+//! call fail; does nothing unless `VOLVISOR_TEST_CRASH_AT=N` (die with SIGKILL at the N-th point), `VOLVISOR_TEST_FAIL_AT=N` (the
+//! N-th point fails, if it is a gate) or `VOLVISOR_TEST_CRASH_LOG=FILE` (append one line per point) is set, and nothing at all
+//! in a build without debug assertions.
 
 /// Declares a point. `what` names the call and whether it is before or after, `before rename`.
 #[inline]
@@ -11,6 +12,18 @@ pub fn point(what: &str) {
     let _ = what;
 }
 
+/// A point in front of a call that can fail: a test may also make it fail, with an I/O error.
+#[inline]
+pub fn gate(what: &str) -> std::io::Result<()> {
+    #[cfg(debug_assertions)]
+    if armed::point(what) {
+        return Err(std::io::Error::from_raw_os_error(libc::EIO));
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = what;
+    Ok(())
+}
+
 #[cfg(debug_assertions)]
 mod armed {
     use std::io::Write;
@@ -19,6 +32,7 @@ mod armed {
 
     struct Armed {
         at: Option<u64>,
+        fail: Option<u64>,
         log: Option<std::sync::Mutex<std::fs::File>>,
     }
 
@@ -26,9 +40,9 @@ mod armed {
     static COUNT: AtomicU64 = AtomicU64::new(0);
 
     fn arm() -> Option<Armed> {
-        let at = std::env::var("VOLVISOR_TEST_CRASH_AT")
-            .ok()
-            .and_then(|n| n.parse().ok());
+        let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
+        let at = number("VOLVISOR_TEST_CRASH_AT");
+        let fail = number("VOLVISOR_TEST_FAIL_AT");
         let log = std::env::var_os("VOLVISOR_TEST_CRASH_LOG")
             .and_then(|path| {
                 std::fs::OpenOptions::new()
@@ -38,12 +52,13 @@ mod armed {
                     .ok()
             })
             .map(std::sync::Mutex::new);
-        (at.is_some() || log.is_some()).then_some(Armed { at, log })
+        (at.is_some() || fail.is_some() || log.is_some()).then_some(Armed { at, fail, log })
     }
 
-    pub fn point(what: &str) {
+    /// True when this point shall fail.
+    pub fn point(what: &str) -> bool {
         let Some(armed) = ARMED.get_or_init(arm) else {
-            return;
+            return false;
         };
         let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(log) = &armed.log
@@ -60,5 +75,6 @@ mod armed {
                 std::thread::park();
             }
         }
+        armed.fail == Some(number)
     }
 }

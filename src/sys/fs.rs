@@ -56,6 +56,19 @@ pub fn set_len(file: &File, length: u64) -> std::io::Result<()> {
     done
 }
 
+/// Reserves, punches or zeroes a range of a file (fallocate); `mode` says which.
+pub fn fallocate(
+    file: &File,
+    mode: rustix::fs::FallocateFlags,
+    offset: u64,
+    length: u64,
+) -> std::io::Result<()> {
+    point("before fallocate");
+    let done = rustix::fs::fallocate(file, mode, offset, length);
+    point("after fallocate");
+    done.map_err(Into::into)
+}
+
 /// Names in this directory reach the disk.
 pub fn sync_dir(path: &Path) -> Result<()> {
     let done = File::open(path).and_then(|dir| {
@@ -180,4 +193,74 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
         )));
     }
     Ok(bytes)
+}
+
+/// Permission bits of an open file; durable after `sync_all`.
+pub fn set_mode(file: &File, mode: u32) -> std::io::Result<()> {
+    point("before chmod");
+    let done = rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(mode));
+    point("after chmod");
+    done.map_err(Into::into)
+}
+
+/// Time of last modification, seconds since 1970; the access time stays.
+pub fn set_modified(file: &File, seconds: u64) -> std::io::Result<()> {
+    use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT as _,
+        },
+        last_modification: Timespec {
+            tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX),
+            tv_nsec: 0,
+        },
+    };
+    point("before set time");
+    let done = rustix::fs::futimens(file, &times);
+    point("after set time");
+    done.map_err(Into::into)
+}
+
+/// Data, size, mode and times reach the disk (fsync).
+pub fn sync_all(file: &File) -> std::io::Result<()> {
+    point("before sync");
+    let done = file.sync_all();
+    point("after sync");
+    done
+}
+
+/// The immutable attribute (`chattr +i`). `Ok(false)` when it was so already; an error where the file system has none or
+/// the process may not.
+pub fn set_immutable(file: &File, immutable: bool) -> std::io::Result<bool> {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    let now = ioctl_getflags(file)?;
+    if now.contains(IFlags::IMMUTABLE) == immutable {
+        return Ok(false);
+    }
+    let mut wanted = now;
+    wanted.set(IFlags::IMMUTABLE, immutable);
+    point("before chattr");
+    let done = ioctl_setflags(file, wanted);
+    point("after chattr");
+    done.map(|()| true).map_err(Into::into)
+}
+
+/// A symbolic link whose text is a note, made at once or not at all; `Conflict` when the name exists; durable on return.
+pub fn symlink_note(text: &str, at: &Path) -> Result<()> {
+    point("before symlink");
+    let done = std::os::unix::fs::symlink(text, at);
+    point("after symlink");
+    done.map_err(|e| Error::io(format!("cannot create '{}'", shown(at)), e))?;
+    sync_dir(parent(at))
+}
+
+/// A file without a name in a directory (O_TMPFILE): gone when it is closed, whatever happens.
+pub fn nameless(dir: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
+        .mode(0o600)
+        .open(dir)
 }

@@ -3,6 +3,7 @@
 mod bus;
 mod control;
 mod event;
+pub mod guest;
 mod io_thread;
 mod irq;
 mod kvm;

@@ -1,0 +1,109 @@
+//! The file below an image: reads give zeros past the end, errors carry the image's name; knows nothing of the format.
+
+use crate::model::{Error, Result};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+pub(super) struct Store {
+    file: File,
+    pub(super) shown: String,
+    /// No byte at or behind this place was ever written: it reads as zeros.
+    end: u64,
+    /// A sync failed: what reached the disk is unknown, so nothing more may be written.
+    failed: bool,
+}
+
+impl Store {
+    pub(super) fn new(file: File, shown: String) -> Result<Self> {
+        let end = crate::block::file::length(&file)
+            .map_err(|e| Error::io(format!("cannot find the length of '{shown}'"), e))?;
+        Ok(Store {
+            file,
+            shown,
+            end,
+            failed: false,
+        })
+    }
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Bytes past the end of the file are zeros.
+    pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while done < into.len() {
+            match self.file.read_at(&mut into[done..], offset + done as u64) {
+                Ok(0) => {
+                    into[done..].fill(0);
+                    return Ok(());
+                }
+                Ok(n) => done += n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    return Err(Error::io(
+                        format!("cannot read '{}' at {offset:#x}", self.shown),
+                        e,
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_vec(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length as usize];
+        self.read(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn usable(&self) -> Result<()> {
+        if self.failed {
+            return Err(Error::failed(format!(
+                "'{}' failed to reach the disk before; nothing more is written to it",
+                self.shown
+            ))
+            .hint("close the image, check the device, then check the image"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.usable()?;
+        self.end = self.end.max(offset + bytes.len() as u64);
+        crate::sys::fs::write_at(&self.file, offset, bytes)
+            .map_err(|e| Error::io(format!("cannot write '{}' at {offset:#x}", self.shown), e))
+    }
+
+    pub(super) fn sync(&mut self) -> Result<()> {
+        self.usable()?;
+        crate::sys::fs::sync(&self.file).map_err(|e| {
+            self.failed = true;
+            Error::io(format!("cannot sync '{}'", self.shown), e)
+        })
+    }
+
+    pub(super) fn set_failed(&mut self) {
+        self.failed = true;
+    }
+
+    /// Makes the file at least this long.
+    pub(super) fn extend(&mut self, length: u64) -> Result<()> {
+        self.usable()?;
+        if length > self.end {
+            crate::sys::fs::set_len(&self.file, length)
+                .map_err(|e| Error::io(format!("cannot extend '{}'", self.shown), e))?;
+            self.end = length;
+        }
+        Ok(())
+    }
+
+    /// Gives the space of a range back where the file system can; its bytes are of no interest any more.
+    pub(super) fn punch(&self, offset: u64, length: u64) {
+        use rustix::fs::FallocateFlags as Flags;
+        let mode = Flags::PUNCH_HOLE | Flags::KEEP_SIZE;
+        let _ = crate::sys::fs::fallocate(&self.file, mode, offset, length);
+    }
+}

@@ -1,0 +1,565 @@
+//! A queue of requests on a raw file through io_uring; each request owns its iovecs until its completion has arrived.
+
+use super::file::RawFile;
+use super::{BlockDevice, Buffers, Completion, IoChannel, Op};
+use crate::model::{Error, Extent, Result};
+use io_uring::{IoUring, opcode, squeue, types};
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+/// Most parts one call takes (UIO_MAXIOV); longer requests go in several calls.
+const MAX_PARTS: usize = 1024;
+
+/// What a request in the kernel still has to do.
+enum Work {
+    /// `parts` is what is left; its heap memory does not move while the kernel may look at it.
+    Move {
+        write: bool,
+        offset: u64,
+        parts: Vec<libc::iovec>,
+        first: usize,
+    },
+    Zero {
+        extent: Extent,
+        may_unmap: bool,
+    },
+    Discard {
+        extent: Extent,
+    },
+    Flush,
+}
+
+struct Slot {
+    token: u64,
+    work: Work,
+}
+
+// SAFETY: the iovecs point at memory that `Buffers` promised valid on any thread until completion.
+unsafe impl Send for Slot {}
+
+pub(super) struct UringChannel {
+    ring: IoUring,
+    file: Arc<RawFile>,
+    event: OwnedFd,
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    /// Entries in the submission queue that the kernel has not been told of.
+    queued: usize,
+    done: VecDeque<Completion>,
+}
+
+impl UringChannel {
+    /// `None` when the kernel or its policy refuses io_uring.
+    pub(super) fn open(file: Arc<RawFile>, depth: u16) -> Result<Option<Self>> {
+        let depth = depth.max(1);
+        let Ok(ring) = IoUring::new(u32::from(depth)) else {
+            return Ok(None);
+        };
+        use rustix::event::EventfdFlags as Flags;
+        let event = rustix::event::eventfd(0, Flags::NONBLOCK | Flags::CLOEXEC)
+            .map_err(|e| Error::io("cannot make an eventfd", e.into()))?;
+        if ring
+            .submitter()
+            .register_eventfd(event.as_raw_fd())
+            .is_err()
+        {
+            return Ok(None);
+        }
+        Ok(Some(UringChannel {
+            ring,
+            file,
+            event,
+            slots: (0..depth).map(|_| None).collect(),
+            free: (0..usize::from(depth)).rev().collect(),
+            queued: 0,
+            done: VecDeque::new(),
+        }))
+    }
+
+    fn ring_bell(&self) {
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+
+    fn finish(&mut self, token: u64, result: Result<()>) {
+        self.done.push_back(Completion { token, result });
+    }
+
+    fn entry(&self, index: usize) -> Option<squeue::Entry> {
+        let fd = types::Fd(self.file.file().as_raw_fd());
+        let entry = match &self.slots[index].as_ref()?.work {
+            Work::Move {
+                write,
+                offset,
+                parts,
+                first,
+            } => {
+                let rest = &parts[*first..];
+                let count = rest.len().min(MAX_PARTS) as u32;
+                match write {
+                    true => opcode::Writev::new(fd, rest.as_ptr(), count)
+                        .offset(*offset)
+                        .build(),
+                    false => opcode::Readv::new(fd, rest.as_ptr(), count)
+                        .offset(*offset)
+                        .build(),
+                }
+            }
+            Work::Zero { extent, may_unmap } => {
+                let mode = if *may_unmap {
+                    libc::FALLOC_FL_PUNCH_HOLE
+                } else {
+                    libc::FALLOC_FL_ZERO_RANGE
+                };
+                opcode::Fallocate::new(fd, extent.len())
+                    .offset(extent.start())
+                    .mode(mode | libc::FALLOC_FL_KEEP_SIZE)
+                    .build()
+            }
+            Work::Discard { extent } => opcode::Fallocate::new(fd, extent.len())
+                .offset(extent.start())
+                .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
+                .build(),
+            Work::Flush => opcode::Fsync::new(fd)
+                .flags(types::FsyncFlags::DATASYNC)
+                .build(),
+        };
+        Some(entry.user_data(index as u64))
+    }
+
+    /// Puts the request of a slot into the submission queue.
+    fn enqueue(&mut self, index: usize) -> Result<()> {
+        let Some(entry) = self.entry(index) else {
+            return Ok(());
+        };
+        for _ in 0..2 {
+            // SAFETY: the slot owns the iovecs until the completion, and they point at memory `Buffers` promised until then.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                self.queued += 1;
+                return Ok(());
+            }
+            self.commit()?;
+        }
+        Err(Error::failed(
+            "the queue of the disk takes no more requests",
+        ))
+    }
+
+    fn start(&mut self, token: u64, work: Work) -> Result<()> {
+        let Some(index) = self.free.pop() else {
+            return Err(Error::busy("the queue of the disk is full"));
+        };
+        self.slots[index] = Some(Slot { token, work });
+        let queued = self.enqueue(index);
+        if queued.is_err() {
+            self.slots[index] = None;
+            self.free.push(index);
+        }
+        queued
+    }
+
+    /// Does a request with the blocking calls of the device (unaligned memory, calls the file system refused).
+    fn inline(&mut self, op: Op) -> Result<()> {
+        let file = &self.file;
+        match op {
+            Op::Read { mut offset, into } => {
+                for part in into.parts() {
+                    // SAFETY: `Buffers::new` promises valid, writable memory until completion.
+                    let slice = unsafe {
+                        std::slice::from_raw_parts_mut(part.iov_base.cast::<u8>(), part.iov_len)
+                    };
+                    file.read_at(offset, slice)?;
+                    offset += part.iov_len as u64;
+                }
+                Ok(())
+            }
+            Op::Write { mut offset, from } => {
+                for part in from.parts() {
+                    // SAFETY: `Buffers::new` promises valid, readable memory until completion.
+                    let slice = unsafe {
+                        std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len)
+                    };
+                    file.write_at(offset, slice)?;
+                    offset += part.iov_len as u64;
+                }
+                Ok(())
+            }
+            Op::WriteZeroes { extent, may_unmap } => file.write_zeroes(extent, may_unmap),
+            Op::Discard { extent } => file.discard(extent),
+            Op::Flush => file.flush(),
+        }
+    }
+
+    fn check(&self, op: &Op) -> Result<()> {
+        match op {
+            Op::Read { offset, into } => self.file.check(*offset, into.total(), false),
+            Op::Write { offset, from } => self.file.check(*offset, from.total(), true),
+            Op::WriteZeroes { extent, .. } | Op::Discard { extent } => {
+                self.file.check(extent.start(), extent.len(), true)
+            }
+            Op::Flush => Ok(()),
+        }
+    }
+
+    fn is_direct_fit(&self, offset: u64, buffers: &Buffers) -> bool {
+        let parts = buffers.parts().iter();
+        let mut parts = parts.map(|part| (part.iov_base as usize, part.iov_len));
+        self.file.is_aligned(0, offset, 0)
+            && parts.all(|(base, length)| self.file.is_aligned(base, 0, length))
+    }
+
+    fn complete(&mut self, index: usize, result: i32) {
+        let Some(mut slot) = self.slots.get_mut(index).and_then(Option::take) else {
+            return;
+        };
+        let again = matches!(-result, libc::EINTR | libc::EAGAIN);
+        let outcome = if again {
+            None
+        } else {
+            self.judge(&mut slot.work, result)
+        };
+        let token = slot.token;
+        match outcome {
+            Some(outcome) => {
+                self.free.push(index);
+                self.finish(token, outcome);
+            }
+            None => {
+                self.slots[index] = Some(slot);
+                if let Err(error) = self.enqueue(index) {
+                    self.slots[index] = None;
+                    self.free.push(index);
+                    self.finish(token, Err(error));
+                }
+            }
+        }
+    }
+
+    /// What became of a request; `None` when it has to go on.
+    fn judge(&mut self, work: &mut Work, result: i32) -> Option<Result<()>> {
+        if result < 0 {
+            let refused = matches!(
+                -result,
+                libc::EOPNOTSUPP | libc::EINVAL | libc::ENODEV | libc::ENOSYS
+            );
+            let error = std::io::Error::from_raw_os_error(-result);
+            return Some(match work {
+                Work::Zero { extent, may_unmap } if refused => {
+                    self.file.write_zeroes(*extent, *may_unmap)
+                }
+                Work::Discard { .. } if refused => Ok(()),
+                Work::Move { write, offset, .. } => {
+                    Err(self
+                        .file
+                        .failed(if *write { "write" } else { "read" }, *offset, error))
+                }
+                Work::Zero { extent, .. } | Work::Discard { extent } => {
+                    Err(self.file.failed("zero", extent.start(), error))
+                }
+                Work::Flush => Err(self.file.failed("sync", 0, error)),
+            });
+        }
+        let Work::Move {
+            write,
+            offset,
+            parts,
+            first,
+        } = work
+        else {
+            return Some(Ok(()));
+        };
+        if result == 0 {
+            if *write {
+                let error = std::io::Error::from(std::io::ErrorKind::WriteZero);
+                return Some(Err(self.file.failed("write", *offset, error)));
+            }
+            // The file ends before its size (another program cut it): zeros.
+            for part in &parts[*first..] {
+                // SAFETY: the memory is valid until completion, which is only now announced.
+                unsafe { std::ptr::write_bytes(part.iov_base.cast::<u8>(), 0, part.iov_len) };
+            }
+            return Some(Ok(()));
+        }
+        *offset += result as u64;
+        let mut left = result as usize;
+        while let Some(part) = parts.get_mut(*first) {
+            if left < part.iov_len {
+                // SAFETY: stays inside the part, `left` is below its length.
+                part.iov_base = unsafe { part.iov_base.cast::<u8>().add(left) }.cast();
+                part.iov_len -= left;
+                return None;
+            }
+            left -= part.iov_len;
+            *first += 1;
+        }
+        Some(Ok(()))
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let next = self.ring.completion().next();
+            let Some(entry) = next else {
+                break;
+            };
+            self.complete(entry.user_data() as usize, entry.result());
+        }
+    }
+}
+
+impl IoChannel for UringChannel {
+    fn submit(&mut self, op: Op, token: u64) -> Result<()> {
+        if self.room() == 0 {
+            return Err(Error::busy("the queue of the disk is full"));
+        }
+        if let Err(error) = self.check(&op) {
+            self.finish(token, Err(error));
+            self.ring_bell();
+            return Ok(());
+        }
+        let fits = match &op {
+            Op::Read {
+                offset,
+                into: buffers,
+            }
+            | Op::Write {
+                offset,
+                from: buffers,
+            } => self.is_direct_fit(*offset, buffers) && buffers.total() > 0,
+            _ => true,
+        };
+        if !fits {
+            let result = self.inline(op);
+            self.finish(token, result);
+            self.ring_bell();
+            return Ok(());
+        }
+        let work = match op {
+            Op::Read { offset, into } => Work::Move {
+                write: false,
+                offset,
+                parts: into.parts().to_vec(),
+                first: 0,
+            },
+            Op::Write { offset, from } => Work::Move {
+                write: true,
+                offset,
+                parts: from.parts().to_vec(),
+                first: 0,
+            },
+            Op::WriteZeroes { extent, may_unmap } => Work::Zero { extent, may_unmap },
+            Op::Discard { extent } => Work::Discard { extent },
+            Op::Flush => Work::Flush,
+        };
+        self.start(token, work)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        while self.queued > 0 {
+            match self.ring.submit() {
+                Ok(count) => self.queued = self.queued.saturating_sub(count),
+                Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
+                // The completion queue must be emptied first; what waits goes with the next call.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {
+                    return Ok(());
+                }
+                Err(e) => return Err(self.file.failed("submit requests to", 0, e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn completions(&mut self, out: &mut Vec<Completion>) {
+        let mut counter = [0u8; 8];
+        let _ = rustix::io::read(&self.event, &mut counter);
+        self.reap();
+        // Requests that go on, and those the kernel was too busy for.
+        let _ = self.commit();
+        out.extend(self.done.drain(..));
+    }
+
+    fn event(&self) -> RawFd {
+        self.event.as_raw_fd()
+    }
+    fn in_flight(&self) -> usize {
+        self.slots.len() - self.free.len() + self.done.len()
+    }
+    fn room(&self) -> usize {
+        self.free.len().saturating_sub(self.done.len())
+    }
+}
+
+impl Drop for UringChannel {
+    /// Waits for everything in flight: the kernel may still write into the callers' memory.
+    fn drop(&mut self) {
+        while self.free.len() < self.slots.len() {
+            match self.ring.submit_and_wait(1) {
+                Ok(count) => self.queued = self.queued.saturating_sub(count),
+                Err(e)
+                    if matches!(
+                        e.raw_os_error(),
+                        Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                    ) => {}
+                Err(_) => {
+                    // Nothing can be known of the requests: their iovecs must stay.
+                    std::mem::forget(std::mem::take(&mut self.slots));
+                    return;
+                }
+            }
+            self.reap();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::FileOptions;
+    use super::*;
+    use crate::model::{ByteCount, ByteOffset, ErrorKind};
+
+    fn part(bytes: &mut [u8]) -> libc::iovec {
+        libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: bytes.len(),
+        }
+    }
+
+    /// Submits and waits on the eventfd until everything has completed.
+    fn run(channel: &mut dyn IoChannel, ops: Vec<Op>) -> Vec<Completion> {
+        let wanted = ops.len();
+        for (token, op) in ops.into_iter().enumerate() {
+            channel.submit(op, token as u64).unwrap();
+        }
+        channel.commit().unwrap();
+        let mut found = Vec::new();
+        while found.len() < wanted {
+            // SAFETY: the channel keeps its eventfd open while it lives.
+            let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(channel.event()) };
+            let mut polled = [rustix::event::PollFd::new(
+                &fd,
+                rustix::event::PollFlags::IN,
+            )];
+            let limit = rustix::event::Timespec {
+                tv_sec: 10,
+                tv_nsec: 0,
+            };
+            assert_eq!(
+                rustix::event::poll(&mut polled, Some(&limit)).unwrap(),
+                1,
+                "no completion in 10 s"
+            );
+            channel.completions(&mut found);
+        }
+        assert_eq!(channel.in_flight(), 0);
+        found.sort_by_key(|c| c.token);
+        found
+    }
+
+    fn story(uring: bool, direct: bool) {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let path = dir.path().join("disk.raw");
+        std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+        let raw = RawFile::open(
+            &path,
+            FileOptions {
+                writable: true,
+                direct,
+            },
+        );
+        let raw = Arc::new(match raw {
+            Ok(raw) if uring => raw,
+            Ok(raw) => raw.without_uring(),
+            Err(e) => return println!("SKIPPED: O_DIRECT is refused here: {}", e.full_text()),
+        });
+        if uring && UringChannel::open(raw.clone(), 4).unwrap().is_none() {
+            return println!("SKIPPED: the kernel refuses io_uring");
+        }
+        let mut channel = raw.clone().channel(8).unwrap();
+        let (mut one, mut two) = (vec![1u8; 700], vec![2u8; 3000]);
+        let mut many: Vec<u8> = (0..3000u32 * 16).map(|n| n as u8).collect();
+        let parts = many.chunks_mut(16).map(part).collect();
+        let zeros = Extent::new(ByteOffset(500_000), ByteCount(9000)).unwrap();
+        // SAFETY: the vectors outlive `run`, which waits for every completion.
+        let ops = unsafe {
+            vec![
+                Op::Write {
+                    offset: 1000,
+                    from: Buffers::new(vec![part(&mut one), part(&mut two)]),
+                },
+                Op::Write {
+                    offset: 100_000,
+                    from: Buffers::new(parts),
+                },
+                Op::WriteZeroes {
+                    extent: zeros,
+                    may_unmap: true,
+                },
+            ]
+        };
+        assert!(run(&mut *channel, ops).iter().all(|c| c.result.is_ok()));
+        let mut model = vec![7u8; 1 << 20];
+        model[1000..1700].fill(1);
+        model[1700..4700].fill(2);
+        model[100_000..100_000 + many.len()].copy_from_slice(&many);
+        model[500_000..509_000].fill(0);
+        let mut seen = vec![0u8; 1 << 20];
+        let mut outside = vec![0u8; 512];
+        // SAFETY: as above.
+        let ops = unsafe {
+            let halves = seen.split_at_mut(600_001);
+            vec![
+                Op::Read {
+                    offset: 0,
+                    into: Buffers::new(vec![part(halves.0), part(halves.1)]),
+                },
+                Op::Read {
+                    offset: 1 << 20,
+                    into: Buffers::new(vec![part(&mut outside)]),
+                },
+                Op::Flush,
+            ]
+        };
+        let done = run(&mut *channel, ops);
+        assert!(done[0].result.is_ok() && done[2].result.is_ok());
+        assert_eq!(
+            done[1].result.as_ref().err().unwrap().kind(),
+            ErrorKind::Usage
+        );
+        assert!(seen == model);
+    }
+
+    #[test]
+    fn a_queue_moves_the_right_bytes_with_and_without_io_uring() {
+        story(true, false);
+        story(true, true);
+        story(false, false);
+        story(false, true);
+    }
+
+    #[test]
+    fn a_full_queue_says_so_and_dropping_it_waits_for_the_kernel() {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let path = dir.path().join("disk.raw");
+        std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+        let raw = RawFile::open(
+            &path,
+            FileOptions {
+                writable: true,
+                direct: false,
+            },
+        )
+        .unwrap();
+        let mut channel = Arc::new(raw).channel(2).unwrap();
+        let mut memory = vec![9u8; 1 << 20];
+        for token in 0..2 {
+            // SAFETY: `memory` outlives the channel, whose drop waits.
+            let from = unsafe { Buffers::new(vec![part(&mut memory)]) };
+            channel
+                .submit(Op::Write { offset: 0, from }, token)
+                .unwrap();
+        }
+        assert_eq!(channel.room(), 0);
+        channel.commit().unwrap();
+        drop(channel);
+        assert!(std::fs::read(&path).unwrap() == memory);
+    }
+}

@@ -1,0 +1,21 @@
+//! `qm suspend`: pauses the processors of a machine; its memory stays.
+
+use crate::cli::args::{flag_arg, positional};
+use crate::cli::context::Context;
+use crate::cli::machine;
+use crate::cli::verb::Verb;
+use crate::model::Result;
+use clap::{ArgMatches, Command};
+
+pub const VERB: Verb = Verb::changes("suspend", "Pause a VM", define, run);
+
+fn define(command: Command) -> Command {
+    command.args([
+        positional("vmid", "The VM"),
+        flag_arg("skiplock", "Ignore the lock of the config"),
+    ])
+}
+
+fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
+    machine::command(ctx, m, "stop", "pause")
+}

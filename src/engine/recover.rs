@@ -1,0 +1,203 @@
+//! Bringing operations of dead processes to "all of it" or "none of it", as their plans say; live owners are left alone.
+
+use super::journal::{self, Journal, Record};
+use super::lease::{self, Lease};
+use super::run::objects;
+use super::{Engine, Look};
+use crate::model::{Error, ErrorKind, Result, VmId};
+use crate::plan::Direction;
+use crate::sys::clock;
+use crate::sys::process::ProcessId;
+use std::cell::RefCell;
+use std::path::Path;
+use std::time::Duration;
+
+/// How one open operation ended.
+enum Ended {
+    /// Its owner lives, or another process recovers it right now.
+    LeftAlone,
+    Recovered(String),
+}
+
+impl Engine {
+    /// Finish or undo every operation whose owner is dead; one line each. Nothing to do gives an empty list.
+    pub fn recover(&self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let mut failure = None;
+        for path in journal::files(&self.paths.journal_dir())? {
+            match self.recover_one(&path) {
+                Ok(Ended::Recovered(line)) => lines.push(line),
+                Ok(Ended::LeftAlone) => {}
+                Err(error) => {
+                    lines.push(format!("'{}': {}", path.display(), error.full_text()));
+                    failure = Some(error);
+                }
+            }
+        }
+        self.sweep();
+        match failure {
+            Some(error) => Err(Error::new(error.kind(), lines.join("\n")).hint(
+                error
+                    .hint_text()
+                    .unwrap_or("mend the cause, then run: volvisor recover")
+                    .to_owned(),
+            )),
+            None => Ok(lines),
+        }
+    }
+
+    /// Every changing command begins with this. What cannot be recovered stops only commands on the same machine.
+    pub(super) fn recover_before(&self, vmid: Option<VmId>) -> Result<()> {
+        for path in journal::files(&self.paths.journal_dir())? {
+            if let Err(error) = self.recover_one(&path) {
+                let same = vmid.is_none()
+                    || machines_of(&path)
+                        .is_none_or(|ids| vmid.is_some_and(|id| ids.contains(&id)));
+                if same {
+                    let text = format!(
+                        "an interrupted operation stands in the way: {}",
+                        error.full_text()
+                    );
+                    return Err(Error::new(error.kind(), text)
+                        .hint("mend the cause, then run: volvisor recover"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn recover_one(&self, path: &Path) -> Result<Ended> {
+        let shown = path.display().to_string();
+        let bytes = match crate::sys::fs::read_file(path, journal::MAX_BYTES) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Ended::LeftAlone),
+            Err(e) => return Err(e),
+        };
+        let story = match journal::read(&bytes, &shown)? {
+            journal::Reading::Story { story, .. } => story,
+            journal::Reading::Empty => {
+                // A begin line is one write; a file without it belongs to a dead process unless it is brand new.
+                let age = std::fs::metadata(path)
+                    .and_then(|m| m.modified())
+                    .ok()
+                    .and_then(|t| t.elapsed().ok());
+                if age.is_none_or(|a| a > Duration::from_secs(2)) || !self.someone_works() {
+                    crate::sys::fs::remove_file(path)?;
+                }
+                return Ok(Ended::LeftAlone);
+            }
+        };
+        if story.end().is_some() {
+            journal::shelve(path, &self.paths.task_dir())?;
+            return Ok(Ended::LeftAlone);
+        }
+        if story.owner.is_alive() && story.owner != ProcessId::current() {
+            return Ok(Ended::LeftAlone);
+        }
+        let mut leases: Vec<Lease> = Vec::new();
+        for object in objects(&story.plan) {
+            leases.push(lease::acquire(
+                &self.paths.lease_dir(),
+                &object,
+                "recover",
+                lease::WAIT,
+            )?);
+        }
+        // Under the leases: did somebody else finish it meanwhile?
+        if !path.exists() {
+            return Ok(Ended::LeftAlone);
+        }
+        let Some(mut journal) = Journal::take_over(path)? else {
+            return Ok(Ended::LeftAlone);
+        };
+        journal.append(&[Record::TakenOver {
+            owner: ProcessId::current(),
+            at: clock::now(),
+        }])?;
+        self.bring_to_end(journal)
+    }
+
+    fn bring_to_end(&self, journal: Journal) -> Result<Ended> {
+        let plan = journal.story.plan.clone();
+        let op = journal.story.op.clone();
+        let begun = journal.story.begun();
+        let journal = RefCell::new(journal);
+        let subject = plan
+            .intent
+            .vmid()
+            .map(|id| format!(" of VM {id}"))
+            .unwrap_or_default();
+        let what = format!("operation {op} ({}{subject})", plan.intent.verb());
+        if plan.direction_at(begun) == Direction::Forward && !journal.borrow().story.undo_begun() {
+            let mut measured = Vec::new();
+            self.forward(&journal, true, &mut measured, &mut |_| {})?;
+            self.remember_measured(&plan, &measured)?;
+            journal
+                .into_inner()
+                .finish("done", &self.paths.task_dir())?;
+            Ok(Ended::Recovered(format!("{what}: finished")))
+        } else {
+            self.backward(&journal)?;
+            journal
+                .into_inner()
+                .finish("undone", &self.paths.task_dir())?;
+            Ok(Ended::Recovered(format!("{what}: undone")))
+        }
+    }
+
+    fn someone_works(&self) -> bool {
+        let Ok(entries) = std::fs::read_dir(self.paths.lease_dir()) else {
+            return false;
+        };
+        entries
+            .flatten()
+            .any(|e| e.metadata().is_ok_and(|m| m.len() > 0))
+    }
+
+    /// Run files of machines that are gone, and half-written configs. Harmless while others work: a live machine's files
+    /// and a config that is being replaced under its lock are not touched.
+    fn sweep(&self) {
+        let Ok(entries) = std::fs::read_dir(self.paths.run_dir()) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let id = name
+                .to_str()
+                .and_then(|n| n.strip_suffix(".pid"))
+                .and_then(|n| VmId::parse(n).ok());
+            if let Some(vmid) = id.filter(|vmid| self.running(*vmid).is_none()) {
+                super::machine::clean_up(&self.paths, vmid);
+            }
+        }
+    }
+
+    /// Operations that still wait for recovery, for commands that only read and want to warn.
+    pub fn interrupted(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for path in journal::files(&self.paths.journal_dir())? {
+            if let Ok(bytes) = crate::sys::fs::read_file(&path, journal::MAX_BYTES)
+                && let Ok(journal::Reading::Story { story, .. }) =
+                    journal::read(&bytes, &path.display().to_string())
+                && story.end().is_none()
+                && !story.owner.is_alive()
+            {
+                found.push(format!("{} {}", story.op, story.plan.intent.verb()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The whole world, for audit.
+    pub fn observe_everything(&self) -> Result<crate::plan::World> {
+        self.observe(&Look::Everything)
+    }
+}
+
+fn machines_of(path: &Path) -> Option<Vec<VmId>> {
+    let bytes = crate::sys::fs::read_file(path, journal::MAX_BYTES).ok()?;
+    match journal::read(&bytes, "").ok()? {
+        journal::Reading::Story { story, .. } => Some(story.plan.machines),
+        journal::Reading::Empty => None,
+    }
+}

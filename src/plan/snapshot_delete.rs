@@ -1,0 +1,216 @@
+//! Deleting snapshots, one or many in one plan: mark, delete in the storages, relink the tree; works also when some are gone already.
+
+use super::draft::{Draft, Edit};
+use super::world::VmView;
+use super::{Intent, Plan, Step, World, check, naming};
+use crate::format::vm_config::Section;
+use crate::model::{Error, ErrorKind, Result, SnapshotName, VmId, VolumeId, VolumeInfo};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
+    let Intent::SnapshotDelete { vmid, name, force } = intent else {
+        return Err(check::wrong_planner(intent));
+    };
+    let mut draft = Draft::new(world, intent);
+    let view = world.machine(*vmid)?;
+    if !view
+        .config
+        .has_section(&Section::Snapshot(name.to_string()))
+    {
+        return Err(
+            Error::not_found(format!("snapshot '{name}' does not exist"))
+                .hint(format!("list snapshots with: qm listsnapshot {vmid}")),
+        );
+    }
+    remove_snapshots(&mut draft, *vmid, view, std::slice::from_ref(name), *force)?;
+    Ok(draft.finish())
+}
+
+/// A volume of a doomed snapshot, looked up once however many snapshots name it.
+struct Known<'w> {
+    id: VolumeId,
+    info: &'w VolumeInfo,
+    snapshots: HashSet<&'w str>,
+}
+
+/// Pushes all steps that delete these snapshots of one machine. `force`: storages that cannot be reached are passed over.
+pub(super) fn remove_snapshots(
+    draft: &mut Draft<'_>,
+    vmid: VmId,
+    view: &VmView,
+    doomed: &[SnapshotName],
+    force: bool,
+) -> Result<()> {
+    if check::is_template(&view.config) {
+        return Err(Error::unsupported(
+            "you can't delete a snapshot if vm is a template",
+        ));
+    }
+    check::unlocked(vmid, &view.config)?;
+    check::drives(vmid, view, &Section::Main, &["lock", "template", "parent"])?;
+    let unread = check::unread(view);
+    let mut known: HashMap<VolumeId, Option<Known<'_>>> = HashMap::new();
+    let mut work: Vec<(SnapshotName, Vec<VolumeId>)> = Vec::new();
+    let mut named: Vec<VolumeId> = Vec::new();
+    let mut states = Vec::new();
+    for name in doomed {
+        let section = Section::Snapshot(name.to_string());
+        if unread.iter().any(|u| u.section == section) {
+            check::drives(vmid, view, &section, &["parent", "vmstate", "snapstate"])?;
+        }
+        let mut volumes = Vec::new();
+        let drives = check::section_drives(vmid, &view.config, &section)?;
+        for (_, drive) in check::disks(&drives) {
+            let Some(id) = drive.volume() else { continue };
+            if !known.contains_key(id) {
+                let found = look_up(draft, id, force)?;
+                named.push(id.clone());
+                known.insert(id.clone(), found);
+            }
+            if let Some(Some(seen)) = known.get(id)
+                && seen.snapshots.contains(name.as_str())
+            {
+                volumes.push(seen.id.clone());
+            }
+        }
+        states.extend(state_volume(draft.world, vmid, view, &section));
+        work.push((name.clone(), volumes));
+    }
+
+    let mut edit = Edit::open(draft.world, vmid)?;
+    let touches_storage = !states.is_empty() || work.iter().any(|(_, v)| !v.is_empty());
+    if touches_storage {
+        edit.config.set(&Section::Main, "lock", "snapshot-delete");
+        for name in doomed {
+            edit.config
+                .set(&Section::Snapshot(name.to_string()), "snapstate", "delete");
+        }
+        edit.save(draft);
+    }
+    draft.commit_here();
+    let live = view.running.map(|_| vmid);
+    for (name, volumes) in work {
+        if !volumes.is_empty() {
+            draft.push(Step::DestroySnapshots {
+                volumes,
+                name,
+                live,
+            });
+        }
+    }
+    for (volume, info) in states {
+        draft.push(Step::DestroyVolume {
+            volume,
+            identity: info.identity.clone(),
+        });
+    }
+    edit.config.remove(&Section::Main, "lock");
+    relink(&mut edit, doomed);
+    for name in doomed {
+        edit.config
+            .remove_section(&Section::Snapshot(name.to_string()));
+    }
+    for id in named {
+        let owned = known
+            .get(&id)
+            .and_then(Option::as_ref)
+            .is_some_and(|k| k.info.owner == Some(vmid.get()));
+        if owned && let Some(slot) = naming::add_unused(&mut edit.config, &id)? {
+            draft.note(format!(
+                "volume '{id}' was only in the snapshot and becomes {slot}"
+            ));
+        }
+    }
+    edit.save(draft);
+    Ok(())
+}
+
+/// `None`: the volume is gone (or, with `force`, out of reach), so there is nothing of it to delete.
+fn look_up<'w>(draft: &mut Draft<'w>, id: &VolumeId, force: bool) -> Result<Option<Known<'w>>> {
+    match check::volume(draft.world, id) {
+        Ok((_, info)) => {
+            if let (Some(problem), false) = (&info.problem, force) {
+                return Err(
+                    Error::integrity(format!("volume '{id}' cannot be read: {problem}")).hint(
+                        "with --force the section is removed and the volume is left as it is",
+                    ),
+                );
+            }
+            Ok(Some(Known {
+                id: check::listed(id, info),
+                snapshots: info.snapshots.iter().map(|s| s.name.as_str()).collect(),
+                info,
+            }))
+        }
+        Err(error)
+            if error.kind() == ErrorKind::NotFound && draft.world.storage(&id.storage).is_ok() =>
+        {
+            draft.note(format!("volume '{id}' does not exist any more"));
+            Ok(None)
+        }
+        Err(error) if force => {
+            draft.note(format!(
+                "{error}: a snapshot may stay behind on '{id}' (volvisor audit finds it)"
+            ));
+            Ok(None)
+        }
+        Err(error) => {
+            Err(error.hint("bring the storage back, or leave its snapshots behind with --force"))
+        }
+    }
+}
+
+/// The saved memory of a snapshot, when it exists and belongs to the machine.
+fn state_volume<'w>(
+    world: &'w World,
+    vmid: VmId,
+    view: &VmView,
+    section: &Section,
+) -> Option<(VolumeId, &'w VolumeInfo)> {
+    let id = VolumeId::parse(&view.config.get(section, "vmstate")?).ok()?;
+    let (_, info) = check::volume(world, &id).ok()?;
+    (info.owner == Some(vmid.get())).then(|| (check::listed(&id, info), info))
+}
+
+/// Children of doomed snapshots, and the main section, hang on the nearest ancestor that stays.
+fn relink(edit: &mut Edit, doomed: &[SnapshotName]) {
+    let config = &mut edit.config;
+    let gone: HashSet<&str> = doomed.iter().map(SnapshotName::as_str).collect();
+    let mut parents: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for name in config.snapshots() {
+        let parent = config.get(&Section::Snapshot(name.to_string()), "parent");
+        parents.insert(name.to_string(), parent);
+    }
+    // A file edited by hand may hold a cycle: no walk is longer than there are snapshots.
+    let ancestor = |start: &str| -> Option<String> {
+        let mut at = start.to_owned();
+        for _ in 0..=parents.len() {
+            if !gone.contains(at.as_str()) {
+                return Some(at);
+            }
+            at = parents.get(&at).cloned().flatten()?;
+        }
+        None
+    };
+    let mut places: Vec<(Section, String)> = parents
+        .iter()
+        .filter(|(name, _)| !gone.contains(name.as_str()))
+        .filter_map(|(name, parent)| Some((Section::Snapshot(name.clone()), parent.clone()?)))
+        .collect();
+    places.extend(
+        config
+            .get(&Section::Main, "parent")
+            .map(|parent| (Section::Main, parent)),
+    );
+    for (section, parent) in places {
+        if !gone.contains(parent.as_str()) {
+            continue;
+        }
+        match ancestor(&parent) {
+            Some(next) => config.set(&section, "parent", &next),
+            None => {
+                config.remove(&section, "parent");
+            }
+        }
+    }
+}
