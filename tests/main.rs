@@ -1,9 +1,9 @@
 //! One test binary; each module is a story with its own sentence.
 
-/// Machines run on real KVM and are controlled through their sockets.
-mod machine;
 /// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
 mod cli;
+/// Machines run on real KVM and are controlled through their sockets.
+mod machine;
 /// Helpers of the stories.
 mod support;
 
@@ -16,7 +16,7 @@ mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
 
-/// The qcow2 engine and QEMU's tools agree on every byte and every count.
-mod qcow2_interop;
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
+/// The qcow2 engine and QEMU's tools agree on every byte and every count.
+mod qcow2_interop;

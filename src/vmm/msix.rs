@@ -7,6 +7,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// Where the pending bits are in the MSI-X page.
 pub(super) const PBA_OFFSET: u32 = 0x800;
+const PAGE: u64 = 0x1000;
 const ENTRY: usize = 16;
 /// Message control bits (PCI 3.0, 6.8.2.3).
 const ENABLE: u16 = 1 << 15;
@@ -117,7 +118,12 @@ impl Msix {
         }
     }
 
+    /// Places outside the page read as zeros and ignore writes.
     pub(super) fn read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        if offset >= PAGE {
+            return;
+        }
         let state = self.lock();
         let pending = state.pending.to_le_bytes();
         for (offset, byte) in (offset..).zip(data) {
@@ -131,6 +137,9 @@ impl Msix {
     }
 
     pub(super) fn write(&self, offset: u64, data: &[u8]) {
+        if offset >= PAGE {
+            return;
+        }
         let mut state = self.lock();
         for (offset, byte) in (offset..).zip(data) {
             let at = usize::try_from(offset).unwrap_or(usize::MAX);

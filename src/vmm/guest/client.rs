@@ -286,8 +286,7 @@ impl<S: Read + Write> Guest<S> {
             Waiting::Poll => "poll",
             Waiting::Interrupt => "irq",
         };
-        let line =
-            format!("bench {device:x} {direction} {depth:x} {batches:x} {waiting} {span:x}");
+        let line = format!("bench {device:x} {direction} {depth:x} {batches:x} {waiting} {span:x}");
         let n = self.numbers(&line, 3)?;
         Ok(BenchRun {
             requests: n[0],

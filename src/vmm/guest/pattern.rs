@@ -35,15 +35,14 @@ pub fn digest(bytes: &[u8]) -> u64 {
         .chunks_exact(8)
         .filter_map(|word| word.try_into().ok())
         .map(u64::from_le_bytes)
-        .fold(START, |d, word| (d ^ word).rotate_left(23).wrapping_mul(MIX1))
+        .fold(START, |d, word| {
+            (d ^ word).rotate_left(23).wrapping_mul(MIX1)
+        })
 }
 
 /// Generation `generation` of `loop N base seed`, which stands at sector [`loop_place`].
 pub fn loop_sector(seed: u64, base: u64, generation: u64) -> [u8; SECTOR] {
-    let mut bytes = sector(
-        seed.wrapping_add(generation),
-        loop_place(base, generation),
-    );
+    let mut bytes = sector(seed.wrapping_add(generation), loop_place(base, generation));
     bytes[..8].copy_from_slice(&generation.to_le_bytes());
     bytes[8..16].copy_from_slice(&seed.to_le_bytes());
     bytes
