@@ -190,7 +190,7 @@ impl Running {
         Running { dir, thread }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
