@@ -1,12 +1,12 @@
 //! One block device: pops descriptors, sends checked requests to the volume's channel, answers; a bad guest stops only this device.
 
 use super::super::Interrupts;
-use super::super::registers::{Effect, QUEUE_SIZE, Registers, status};
-use super::config::{self, CONFIG_WCE, FLUSH, WRITEBACK_OFFSET};
+use super::super::registers::{QUEUE_SIZE, Registers, status};
+use super::config::{self, CONFIG_WCE, FLUSH};
 use super::request::{Answer, Chain, Kind, Limits, Request, SECTOR, Span, Status, serial_bytes};
 use super::stats::{Counters, Stats};
 use crate::block::{BlockDevice, Buffers, Completion, IoChannel, Op};
-use crate::model::{ByteCount, Error, Result};
+use crate::model::{Error, Result};
 use crate::vmm::memory::Ram;
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -19,8 +19,6 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// Rounds over the queue before other devices of the I/O thread get their turn.
 const ROUNDS: usize = 8;
-/// How long a CPU that resets the device waits for requests in flight; after that the driver has to poll the status.
-const RESET_WAIT: Duration = Duration::from_secs(2);
 /// The available ring says "no interrupts please" with this bit (virtio 1.2, 2.7.6).
 const NO_INTERRUPT: u16 = 1;
 
@@ -51,38 +49,38 @@ struct InFlight {
     begun: Instant,
 }
 
-struct State {
-    registers: Registers,
+pub(super) struct State {
+    pub(super) registers: Registers,
     channel: Option<Box<dyn IoChannel>>,
     slots: Vec<Option<InFlight>>,
     free: Vec<usize>,
-    sectors: u64,
+    pub(super) sectors: u64,
     /// The driver's write cache switch.
-    writeback: bool,
+    pub(super) writeback: bool,
     /// Nothing new is taken from the queue.
-    held: bool,
+    pub(super) held: bool,
     /// A reset waits for requests in flight.
-    resetting: bool,
+    pub(super) resetting: bool,
     /// Used entries were added that the driver may have to be told about.
     answered: bool,
 }
 
 pub(in crate::vmm) struct Blk {
-    spec: BlkSpec,
-    ram: Ram,
-    state: Mutex<State>,
-    idle: Condvar,
-    kick: EventFd,
-    interrupts: Arc<dyn Interrupts>,
+    pub(super) spec: BlkSpec,
+    pub(super) ram: Ram,
+    pub(super) state: Mutex<State>,
+    pub(super) idle: Condvar,
+    pub(super) kick: EventFd,
+    pub(super) interrupts: Arc<dyn Interrupts>,
     stats: Stats,
 }
 
 impl State {
-    fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    fn finish_reset(&mut self, writeback: bool) {
+    pub(super) fn finish_reset(&mut self, writeback: bool) {
         self.registers.reset();
         self.resetting = false;
         self.answered = false;
@@ -125,7 +123,7 @@ impl Blk {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -459,7 +457,7 @@ impl Blk {
     }
 
     /// The driver broke the rules: the device stops until it is reset (virtio 1.2, 2.1.2).
-    fn broken(&self, state: &mut State, why: &str) {
+    pub(super) fn broken(&self, state: &mut State, why: &str) {
         if state.registers.status & status::NEEDS_RESET != 0 {
             return;
         }
@@ -471,7 +469,7 @@ impl Blk {
     }
 
     /// Whether completed writes may stay in a volatile cache (virtio 1.2, 5.2.6.2).
-    fn writeback(&self, state: &State) -> bool {
+    pub(super) fn writeback(&self, state: &State) -> bool {
         if !self.spec.write_cache {
             false
         } else if state.registers.agreed(CONFIG_WCE) {
@@ -479,124 +477,6 @@ impl Blk {
         } else {
             state.registers.agreed(FLUSH)
         }
-    }
-
-    pub(in crate::vmm) fn read_common(&self, offset: u64, data: &mut [u8]) {
-        self.lock().registers.read(offset, data);
-    }
-
-    pub(in crate::vmm) fn write_common(&self, offset: u64, data: &[u8]) {
-        let mut state = self.lock();
-        match state.registers.write(offset, data, &*self.ram) {
-            Effect::Nothing => {}
-            Effect::Start => {
-                let _ = self.kick.write(1);
-            }
-            Effect::Broken => self.broken(&mut state, "its queue is not in memory"),
-            Effect::Reset => drop(self.begin_reset(state, RESET_WAIT)),
-        }
-    }
-
-    fn begin_reset<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        wait: Duration,
-    ) -> MutexGuard<'a, State> {
-        if state.in_flight() == 0 {
-            state.finish_reset(self.spec.write_cache);
-            return state;
-        }
-        state.resetting = true;
-        let (state, _) = self
-            .idle
-            .wait_timeout_while(state, wait, |state| state.resetting)
-            .unwrap_or_else(PoisonError::into_inner);
-        state
-    }
-
-    /// Back to power-on state; `Busy` when the volume did not finish its requests in time.
-    pub(in crate::vmm) fn reset(&self, wait: Duration) -> Result<()> {
-        if self.begin_reset(self.lock(), wait).resetting {
-            return Err(self.busy());
-        }
-        Ok(())
-    }
-
-    pub(in crate::vmm) fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let state = self.lock();
-        let geometry = self.spec.device.geometry();
-        let space = config::space(&geometry, state.sectors, state.writeback);
-        let from = usize::try_from(offset)
-            .ok()
-            .and_then(|from| space.get(from..))
-            .unwrap_or(&[]);
-        data.fill(0);
-        for (to, from) in data.iter_mut().zip(from) {
-            *to = *from;
-        }
-    }
-
-    /// The only writable field is the write cache switch, and only where the machine's owner allows a cache.
-    pub(in crate::vmm) fn write_config(&self, offset: u64, data: &[u8]) {
-        let mut state = self.lock();
-        if let (WRITEBACK_OFFSET, [value]) = (offset, data) {
-            if state.registers.agreed(CONFIG_WCE) {
-                state.writeback = *value == 1;
-            }
-        }
-    }
-
-    fn busy(&self) -> Error {
-        Error::busy(format!(
-            "device '{}' did not finish its requests in time",
-            self.spec.id
-        ))
-    }
-
-    /// Takes nothing new from the queue and waits until nothing is in flight; `Busy` (and not held) after `wait`.
-    pub(in crate::vmm) fn hold(&self, wait: Duration) -> Result<()> {
-        let mut state = self.lock();
-        state.held = true;
-        let (mut state, _) = self
-            .idle
-            .wait_timeout_while(state, wait, |state| state.in_flight() > 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        if state.in_flight() > 0 {
-            state.held = false;
-            drop(state);
-            let _ = self.kick.write(1);
-            return Err(self.busy());
-        }
-        Ok(())
-    }
-
-    pub(in crate::vmm) fn release(&self) {
-        self.lock().held = false;
-        let _ = self.kick.write(1);
-    }
-
-    /// Grows the volume to `size` (nothing to do when it has that size already) and tells the guest.
-    pub(in crate::vmm) fn resize(&self, size: ByteCount) -> Result<()> {
-        let now = self.spec.device.geometry().size;
-        let seen = ByteCount(self.lock().sectors * SECTOR);
-        if size < seen || size < now {
-            return Err(Error::usage(format!(
-                "device '{}' has {} bytes and can only grow, not to {}",
-                self.spec.id,
-                now.get(),
-                size.get()
-            )));
-        }
-        if size > now {
-            self.spec.device.resize(size)?;
-        }
-        let mut state = self.lock();
-        state.sectors = self.spec.device.geometry().size.get() / SECTOR;
-        state.registers.generation = state.registers.generation.wrapping_add(1);
-        if state.registers.status & status::DRIVER_OK != 0 {
-            self.interrupts.config(state.registers.config_vector);
-        }
-        Ok(())
     }
 }
 

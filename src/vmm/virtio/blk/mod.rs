@@ -2,6 +2,7 @@
 
 mod config;
 mod device;
+mod lifecycle;
 mod request;
 mod stats;
 
