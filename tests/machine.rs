@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -620,4 +621,76 @@ fn two_machines_cannot_share_a_socket() {
     assert_eq!(refused.kind(), volvisor::model::ErrorKind::Busy);
     client.ok("quit", json!({}));
     assert_eq!(running.end().0, 0);
+}
+
+#[test]
+fn two_cpus_start_stop_and_end() {
+    if !kvm_or_skip() {
+        return;
+    }
+    let running = Running::start_with(SPIN, Vec::new(), |spec| spec.cpus = 2);
+    let mut client = running.client();
+    for _ in 0..20 {
+        client.ok("stop", json!({}));
+        client.ok("cont", json!({}));
+    }
+    client.ok("system_reset", json!({}));
+    client.ok("quit", json!({}));
+    assert_eq!(running.end().0, 0);
+}
+
+/// Not a test by itself: the machine that `a_signal_ends_the_machine_in_order` runs in a process of its own.
+#[test]
+#[ignore = "the other half of a test"]
+fn machine_in_a_child() {
+    if let Some(dir) = std::env::var_os("VOLVISOR_TEST_MACHINE") {
+        let firmware = Firmware::TestRom(rom(SPIN));
+        let code = vmm::run(spec(dir.as_ref(), firmware, Vec::new())).unwrap();
+        std::process::exit(40 + code);
+    }
+}
+
+#[test]
+fn a_signal_ends_the_machine_in_order_and_a_killed_one_leaves_nothing_in_the_way() {
+    if !kvm_or_skip() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "machine::machine_in_a_child", "--ignored"])
+            .env("VOLVISOR_TEST_MACHINE", dir.path())
+            .stdout(std::process::Stdio::null());
+        // The test harness's own thread must not take the signal.
+        // SAFETY: only calls that are safe between fork and exec, on a set of this frame.
+        unsafe {
+            command.pre_exec(|| {
+                let mut set = std::mem::zeroed();
+                libc::sigemptyset(&mut set);
+                libc::sigaddset(&mut set, libc::SIGTERM);
+                libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+                Ok(())
+            });
+        }
+        let child = command.spawn().unwrap();
+        let mut line = [0; 7];
+        connect(&dir.path().join("control"))
+            .read_exact(&mut line)
+            .unwrap();
+        assert_eq!(&line, b"{\"QMP\":");
+        child
+    };
+    let mut killed = start();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(
+        dir.path().join("control").exists(),
+        "SIGKILL cleans nothing up"
+    );
+    let mut ended = start();
+    let pid = rustix::process::Pid::from_raw(ended.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(ended.wait().unwrap().code(), Some(40));
+    assert!(!dir.path().join("control").exists());
 }

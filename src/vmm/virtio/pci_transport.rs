@@ -343,3 +343,101 @@ impl Function for VirtioPci {
         self.place_doorbell(&mut config);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::file::{FileOptions, RawFile};
+    use crate::vmm::irq::new_event;
+    use crate::vmm::memory;
+    use crate::vmm::virtio::blk::BlkSpec;
+    use proptest::prelude::*;
+
+    fn function() -> VirtioPci {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(1 << 20).unwrap();
+        let options = FileOptions {
+            writable: false,
+            direct: false,
+        };
+        let spec = BlkSpec {
+            id: "scsi0".into(),
+            device: Arc::new(RawFile::open(image.path(), options).unwrap()),
+            serial: String::new(),
+            read_only: true,
+            write_cache: true,
+        };
+        let wires = Wires::new(None, 1).unwrap();
+        let ram = memory::allocate(2).unwrap();
+        let interrupts = Arc::clone(&wires) as Arc<dyn Interrupts>;
+        let blk = Blk::new(spec, ram, new_event().unwrap(), interrupts, VECTORS);
+        VirtioPci::new(Arc::new(blk), wires, None)
+    }
+
+    fn word(function: &VirtioPci, offset: usize) -> u32 {
+        let mut data = [0xff; 4];
+        function.config_read(offset, &mut data);
+        u32::from_le_bytes(data)
+    }
+
+    #[test]
+    fn a_driver_finds_the_device_and_its_five_structures() {
+        let function = function();
+        assert_eq!(word(&function, 0), 0x1042_1af4);
+        let mut kinds = Vec::new();
+        let mut at = word(&function, 0x34) as usize & 0xff;
+        while at != 0 {
+            let header = word(&function, at);
+            if header & 0xff == 9 {
+                kinds.push(header >> 24);
+            }
+            at = (header >> 8) as usize & 0xff;
+        }
+        assert_eq!(kinds, [1, 3, 4, 2, 5]);
+    }
+
+    #[test]
+    fn bars_are_sized_and_decoded_only_while_memory_is_on() {
+        let function = function();
+        for (bar, size) in [(BAR1, 0x1000u32), (BAR4, 0x4000)] {
+            function.config_write(bar, &[0xff; 4]);
+            assert_eq!(!word(&function, bar) + 1, size);
+        }
+        function.config_write(BAR4, &0xc000_0000u32.to_le_bytes());
+        let features = 0xc000_0004;
+        assert!(!function.memory_read(features, &mut [0; 4]));
+        function.config_write(COMMAND, &[COMMAND_MEMORY, 0]);
+        assert!(function.memory_read(features, &mut [0; 4]));
+        assert!(
+            !function.memory_read(0xc000_3fff, &mut [0; 4]),
+            "crosses the end"
+        );
+    }
+
+    #[test]
+    fn the_window_reaches_what_the_bar_reaches() {
+        let function = function();
+        for (offset, value) in [(4, 4u32), (8, DEVICE), (12, 4)] {
+            function.config_write(CAP_WINDOW + offset, &value.to_le_bytes());
+        }
+        assert_eq!(word(&function, WINDOW_DATA), 2048, "sectors of the volume");
+    }
+
+    proptest! {
+        #[test]
+        fn no_register_access_hurts(
+            accesses in proptest::collection::vec((0usize..64, 0u64..0x4000, any::<[u8; 8]>(), 0usize..4), 0..60)
+        ) {
+            let function = function();
+            for (register, offset, value, width) in accesses {
+                let bytes = &value[..1 << width];
+                function.config_write(register * 4, &value[..4]);
+                word(&function, register * 4);
+                function.config_write(COMMAND, &[COMMAND_MEMORY, 0]);
+                function.config_write(BAR4, &0xc000_0000u32.to_le_bytes());
+                function.memory_write(0xc000_0000 + offset, bytes);
+                function.memory_read(0xc000_0000 + offset, &mut value.clone()[..1 << width]);
+            }
+        }
+    }
+}

@@ -147,19 +147,16 @@ impl Registers {
             (16, 2) => self.config_vector = self.vector(value as u16),
             (20, 1) => return self.write_status(value as u8),
             (22, 2) => self.queue_select = value as u16,
-            _ if self.queue_select != 0 || self.queue.ready() => {
-                // A vector may be chosen anew at any time, the rest of a live queue is fixed.
-                if (offset, data.len(), self.queue_select) == (26, 2, 0) {
-                    self.queue_vector = self.vector(value as u16);
-                }
-            }
+            // There is one queue; of a live one only the vector may be chosen anew.
+            _ if self.queue_select != 0 => {}
+            (26, 2) => self.queue_vector = self.vector(value as u16),
+            _ if self.queue.ready() => {}
             (24, 2) => {
                 let size = value as u16;
                 if size.is_power_of_two() && size <= QUEUE_SIZE {
                     self.queue_size = size;
                 }
             }
-            (26, 2) => self.queue_vector = self.vector(value as u16),
             (28, 2) if value == 1 => return self.enable_queue(ram),
             (32..56, 4 | 8) => self.write_area(offset - 32, data.len(), value),
             _ => {}
