@@ -1,11 +1,10 @@
 //! One test binary; each module is a story with its own sentence.
 
-/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
-mod cli;
 /// Machines run on real KVM and are controlled through their sockets.
 mod machine;
 /// The built-in test guest drives the devices of a real machine.
 mod machine_guest;
+
 /// Helpers of the stories.
 mod support;
 
@@ -18,7 +17,16 @@ mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
 
+/// Texts of the storage layer are read as the original reads them.
+mod cases_storage;
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
+
+/// Retention marks agree with what the original answers.
+mod cases_prune;
+/// Rescan agrees with the original, minus its hazards.
+mod cases_rescan;
+/// What planners promise: right steps, refusals with a way out, nothing to do twice.
+mod plan_stories;

@@ -436,7 +436,8 @@ mod tests {
                 function.config_write(COMMAND, &[COMMAND_MEMORY, 0]);
                 function.config_write(BAR4, &0xc000_0000u32.to_le_bytes());
                 function.memory_write(0xc000_0000 + offset, bytes);
-                function.memory_read(0xc000_0000 + offset, &mut value.clone()[..1 << width]);
+                let mut back = [0u8; 8];
+                function.memory_read(0xc000_0000 + offset, &mut back[..1 << width]);
             }
         }
     }
