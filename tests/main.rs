@@ -1,5 +1,10 @@
 //! One test binary; each module is a story with its own sentence.
 
+/// Machines run on real KVM and are controlled through their sockets.
+mod machine;
+/// The built-in test guest drives the devices of a real machine.
+mod machine_guest;
+
 /// Helpers of the stories.
 mod support;
 
