@@ -12,6 +12,8 @@ mod support;
 mod bad_input;
 /// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
 mod cli;
+/// What every backend guarantees, told on each of them.
+mod conformance;
 /// The process dies at every point of every operation.
 mod crash;
 /// The crash matrix of the original, row by row.
