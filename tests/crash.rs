@@ -57,13 +57,13 @@ pub fn machine_with_disks(root: &Path) {
             "--memory",
             "64",
             "--scsi0",
-            "local:0.001,format=qcow2",
+            "store:0.001,format=qcow2",
             "--virtio0",
-            "local:0.001,format=qcow2",
+            "store:0.001,format=qcow2",
         ],
     );
-    fill(root, "local:100/vm-100-disk-0.qcow2", 1, 200_000);
-    fill(root, "local:100/vm-100-disk-1.qcow2", 2, 100_000);
+    fill(root, "store:100/vm-100-disk-0.qcow2", 1, 200_000);
+    fill(root, "store:100/vm-100-disk-1.qcow2", 2, 100_000);
 }
 
 fn with_snapshots(root: &Path) {
@@ -72,13 +72,13 @@ fn with_snapshots(root: &Path) {
         ok(root, &["qm", "snapshot", "100", name]);
         fill(
             root,
-            "local:100/vm-100-disk-0.qcow2",
+            "store:100/vm-100-disk-0.qcow2",
             10 + round as u8,
             300_000,
         );
         fill(
             root,
-            "local:100/vm-100-disk-1.qcow2",
+            "store:100/vm-100-disk-1.qcow2",
             20 + round as u8,
             60_000,
         );
@@ -158,7 +158,7 @@ fn allocating_a_volume() {
         "alloc",
         |_| {},
         &[
-            "pvesm", "alloc", "local", "100", "", "1M", "--format", "qcow2",
+            "pvesm", "alloc", "store", "100", "", "1M", "--format", "qcow2",
         ],
     );
 }
@@ -168,7 +168,7 @@ fn allocating_a_preallocated_raw_volume() {
     die_everywhere(
         "alloc-raw",
         |_| {},
-        &["pvesm", "alloc", "local", "100", "vm-100-disk-7.raw", "64"],
+        &["pvesm", "alloc", "store", "100", "vm-100-disk-7.raw", "64"],
     );
 }
 
@@ -180,11 +180,11 @@ fn freeing_a_volume() {
             ok(
                 root,
                 &[
-                    "pvesm", "alloc", "local", "100", "", "1M", "--format", "qcow2",
+                    "pvesm", "alloc", "store", "100", "", "1M", "--format", "qcow2",
                 ],
             );
         },
-        &["pvesm", "free", "local:100/vm-100-disk-0.qcow2"],
+        &["pvesm", "free", "store:100/vm-100-disk-0.qcow2"],
     );
 }
 
@@ -207,7 +207,7 @@ fn configuring_storages() {
     die_everywhere(
         "storage-set",
         |_| {},
-        &["pvesm", "set", "local", "--content", "images"],
+        &["pvesm", "set", "store", "--content", "images"],
     );
     die_everywhere(
         "storage-remove",
@@ -242,9 +242,9 @@ fn creating_a_machine() {
             "--name",
             "t",
             "--scsi0",
-            "local:0.001,format=qcow2",
+            "store:0.001,format=qcow2",
             "--scsi1",
-            "local:0.001",
+            "store:0.001",
         ],
     );
 }
@@ -259,7 +259,7 @@ fn attaching_and_detaching_disks() {
             "set",
             "100",
             "--scsi1",
-            "local:0.001,format=qcow2",
+            "store:0.001,format=qcow2",
             "--cores",
             "2",
         ],
@@ -333,7 +333,7 @@ fn rolling_back_with_a_disk_added_since() {
             with_snapshots(root);
             ok(
                 root,
-                &["qm", "set", "100", "--scsi5", "local:0.001,format=qcow2"],
+                &["qm", "set", "100", "--scsi5", "store:0.001,format=qcow2"],
             );
         },
         &["qm", "rollback", "100", "two"],
@@ -392,13 +392,13 @@ fn rescanning_and_quarantine() {
             &[
                 "pvesm",
                 "alloc",
-                "local",
+                "store",
                 "100",
                 "vm-100-disk-9.qcow2",
                 "1M",
             ],
         );
-        ok(root, &["pvesm", "alloc", "local", "555", "", "1M"]);
+        ok(root, &["pvesm", "alloc", "store", "555", "", "1M"]);
     };
     die_everywhere("rescan", orphan, &["qm", "rescan"]);
     die_everywhere("quarantine", orphan, &["audit", "--fix", "quarantine"]);

@@ -5,8 +5,6 @@ mod support;
 
 /// Bad input of every kind.
 mod bad_input;
-/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
-mod cli;
 /// The process dies at every point of every operation.
 mod crash;
 /// The crash matrix of the original, row by row.
@@ -14,10 +12,12 @@ mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
 
-/// The qcow2 engine and QEMU's tools agree on every byte and every count.
-mod qcow2_interop;
+/// Texts of the storage layer are read as the original reads them.
+mod cases_storage;
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
+/// The qcow2 engine and QEMU's tools agree on every byte and every count.
+mod qcow2_interop;
 
 /// Retention marks agree with what the original answers.
 mod cases_prune;

@@ -88,7 +88,10 @@ fn child() {
     if let Some(limit) = std::env::var(LIMIT).ok().and_then(|l| l.parse().ok()) {
         // SAFETY: ignoring a signal installs no handler.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-        let limit = rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) };
+        let limit = rustix::process::Rlimit {
+            current: Some(limit),
+            maximum: Some(limit),
+        };
         rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
     }
     let progress = path.with_extension("progress");
@@ -97,7 +100,12 @@ fn child() {
         match step(&image) {
             Ok(()) => std::fs::write(&progress, (number + 1).to_string()).unwrap(),
             Err(error) if std::env::var_os(LIMIT).is_some() => {
-                assert_eq!(error.kind(), volvisor::model::ErrorKind::NoSpace, "{}", error.full_text());
+                assert_eq!(
+                    error.kind(),
+                    volvisor::model::ErrorKind::NoSpace,
+                    "{}",
+                    error.full_text()
+                );
                 // The same process still reads what it could not change.
                 let _ = world(&image);
                 break;
@@ -110,7 +118,10 @@ fn child() {
 fn run_child(path: &Path, extra: &[(&str, String)]) -> std::process::ExitStatus {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["qcow2_crash::child", "--exact", "--test-threads=1"]);
-    command.env(TASK, path).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    command
+        .env(TASK, path)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
     for (key, value) in extra {
         command.env(key, value);
     }
@@ -133,8 +144,12 @@ fn worlds(template: &Path, scratch: &Path) -> Vec<World> {
 
 /// No corruption (leaks are allowed), the world before or after the step, and clean after a repair.
 fn judge(path: &Path, worlds: &[World], what: &str) {
-    let done = Command::new("qemu-img").args(["check", "-f", "qcow2", path.to_str().unwrap()]).output().unwrap();
-    let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    let done = Command::new("qemu-img")
+        .args(["check", "-f", "qcow2", path.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(matches!(done.status.code(), Some(0 | 3)), "{what}: {text}");
     let step: usize = std::fs::read_to_string(path.with_extension("progress"))
         .map_or(0, |text| text.parse().unwrap());
@@ -142,13 +157,26 @@ fn judge(path: &Path, worlds: &[World], what: &str) {
     let after = worlds.get(step + 1).unwrap_or(before);
     let image = open(path, true);
     let seen = world(&image);
-    if before.snapshots == after.snapshots && before.active.len() == after.active.len() && step != 8 {
+    if before.snapshots == after.snapshots && before.active.len() == after.active.len() && step != 8
+    {
         // Unflushed writes may be there in part, flushed ones must be.
-        assert!(seen.snapshots == before.snapshots, "{what}: snapshots after step {step}");
-        let mut bytes = seen.active.iter().zip(before.active.iter().zip(&after.active));
-        assert!(bytes.all(|(s, (b, a))| s == b || s == a), "{what}: bytes after step {step}");
+        assert!(
+            seen.snapshots == before.snapshots,
+            "{what}: snapshots after step {step}"
+        );
+        let mut bytes = seen
+            .active
+            .iter()
+            .zip(before.active.iter().zip(&after.active));
+        assert!(
+            bytes.all(|(s, (b, a))| s == b || s == a),
+            "{what}: bytes after step {step}"
+        );
     } else {
-        assert!(seen == *before || seen == *after, "{what}: neither before nor after step {step}");
+        assert!(
+            seen == *before || seen == *after,
+            "{what}: neither before nor after step {step}"
+        );
     }
     image.repair().unwrap();
     assert!(world(&image) == seen, "{what}: repair changed bytes");
@@ -164,7 +192,13 @@ fn kill_everywhere(cluster: u32, stride: usize) {
     let worlds = worlds(&template, &path);
     let log = dir.path().join("points");
     std::fs::copy(&template, &path).unwrap();
-    assert!(run_child(&path, &[("VOLVISOR_TEST_CRASH_LOG", log.display().to_string())]).success());
+    assert!(
+        run_child(
+            &path,
+            &[("VOLVISOR_TEST_CRASH_LOG", log.display().to_string())]
+        )
+        .success()
+    );
     let points = std::fs::read_to_string(&log).unwrap().lines().count();
     println!("cluster {cluster}: {points} points, every {stride}.");
     assert!(points > 100, "only {points} points");
@@ -173,8 +207,16 @@ fn kill_everywhere(cluster: u32, stride: usize) {
         let _ = std::fs::remove_file(path.with_extension("progress"));
         let status = run_child(&path, &[("VOLVISOR_TEST_CRASH_AT", at.to_string())]);
         use std::os::unix::process::ExitStatusExt;
-        assert_eq!(status.signal(), Some(libc::SIGKILL), "point {at} did not kill");
-        judge(&path, &worlds, &format!("cluster {cluster}, killed at point {at}"));
+        assert_eq!(
+            status.signal(),
+            Some(libc::SIGKILL),
+            "point {at} did not kill"
+        );
+        judge(
+            &path,
+            &worlds,
+            &format!("cluster {cluster}, killed at point {at}"),
+        );
     }
 }
 
@@ -209,6 +251,10 @@ fn out_of_space_at_any_moment_the_image_is_whole_and_usable() {
         let _ = std::fs::remove_file(path.with_extension("progress"));
         let status = run_child(&path, &[(LIMIT, limit.to_string())]);
         assert!(status.success(), "limit {limit}");
-        judge(&path, &worlds, &format!("limit {limit} of {length}..{full}"));
+        judge(
+            &path,
+            &worlds,
+            &format!("limit {limit} of {length}..{full}"),
+        );
     }
 }

@@ -1,10 +1,13 @@
 //! The control plane of one storage: what it holds and the verbs that change it. Backends choose nothing and keep no state
 //! between calls; names and policies come from the plan.
 
+pub mod dir;
+pub mod mem;
+
 use crate::block::BlockDevice;
 use crate::format::storage_cfg::StorageSection;
 use crate::model::{
-    ByteCount, CloneSpec, CreateSpec, Error, Facts, Identity, Inventory, OpId, Outcome, Result,
+    ByteCount, CloneSpec, CreateSpec, Facts, Identity, Inventory, OpId, Outcome, Result,
     SnapshotName, Space, StorageId, StorageKind, VolumeName,
 };
 use std::path::PathBuf;
@@ -83,7 +86,7 @@ pub trait Backend: Send + Sync {
 /// The backend of a configured storage; `None`: no backend for this kind yet.
 pub fn open(section: &StorageSection) -> Result<Option<Box<dyn Backend>>> {
     match section.kind {
-        Some(StorageKind::Dir) => Err(Error::unsupported("dir backend not written yet")),
+        Some(StorageKind::Dir) => Ok(Some(Box::new(dir::Dir::new(section)?))),
         _ => Ok(None),
     }
 }

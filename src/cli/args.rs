@@ -168,9 +168,7 @@ fn meaning(command: &Command, keys: Keys, name: &str, double: bool) -> Result<Me
     };
     let named = |arg: &&Arg| {
         arg.get_long() == Some(name)
-            || arg
-                .get_all_aliases()
-                .is_some_and(|all| all.contains(&name))
+            || arg.get_all_aliases().is_some_and(|all| all.contains(&name))
             || (!double && arg.get_short().is_some_and(|c| name == c.to_string()))
     };
     if let Some(arg) = command.get_arguments().find(named) {

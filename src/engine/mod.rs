@@ -83,12 +83,33 @@ impl Engine {
         }
     }
 
+    /// Storages as configured, with the implied `local` of Proxmox; below another root than `/` that one lies in the root too.
+    pub fn sections(&self) -> Result<Vec<StorageSection>> {
+        Ok(self.rooted(self.storage_cfg()?.1.sections()))
+    }
+
+    fn rooted(&self, mut sections: Vec<StorageSection>) -> Vec<StorageSection> {
+        if self.paths.root() != std::path::Path::new("/") {
+            let inside = self.paths.root().join("var/lib/vz").display().to_string();
+            for section in sections.iter_mut().filter(|s| s.id.as_str() == "local") {
+                for (key, value) in &mut section.properties {
+                    if key == "path" && value == "/var/lib/vz" {
+                        *value = inside.clone();
+                    }
+                }
+            }
+        }
+        sections
+    }
+
     pub fn section(&self, id: &StorageId) -> Result<StorageSection> {
-        let (_, cfg) = self.storage_cfg()?;
-        cfg.find(id).ok_or_else(|| {
-            Error::not_found(format!("storage '{id}' does not exist"))
-                .hint("list storages with: pvesm status")
-        })
+        self.sections()?
+            .into_iter()
+            .find(|s| s.id == *id)
+            .ok_or_else(|| {
+                Error::not_found(format!("storage '{id}' does not exist"))
+                    .hint("list storages with: pvesm status")
+            })
     }
 
     /// `Unsupported` when there is no backend for its kind, `NotFound` when it is not configured, `Offline` when disabled.

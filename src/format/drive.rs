@@ -23,7 +23,8 @@ pub struct Drive {
 
 impl Drive {
     pub fn parse(slot: Slot, text: &str) -> Result<Self> {
-        let bad = |why: &str| Error::usage(format!("drive {slot}: {why} in '{}'", text.escape_debug()));
+        let bad =
+            |why: &str| Error::usage(format!("drive {slot}: {why} in '{}'", text.escape_debug()));
         let mut file = None;
         let mut options: Vec<(String, String)> = Vec::new();
         for item in text.split(',').filter(|i| !i.is_empty()) {
@@ -87,6 +88,8 @@ impl std::fmt::Display for Drive {
             DriveFile::Empty => f.write_str("none")?,
             DriveFile::HostCdrom => f.write_str("cdrom")?,
         }
-        self.options.iter().try_for_each(|(key, value)| write!(f, ",{key}={value}"))
+        self.options
+            .iter()
+            .try_for_each(|(key, value)| write!(f, ",{key}={value}"))
     }
 }

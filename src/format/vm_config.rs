@@ -20,7 +20,10 @@ enum Kind {
     Blank,
     /// `#text`: a line of the description.
     Description,
-    Key { key: String, value: String },
+    Key {
+        key: String,
+        value: String,
+    },
     /// Kept, not understood.
     Odd,
 }
@@ -49,7 +52,10 @@ pub struct VmConfig {
 }
 
 fn trimmed(raw: &[u8]) -> &[u8] {
-    let end = raw.iter().rposition(|b| !matches!(b, b'\n' | b'\r' | b' ' | b'\t')).map_or(0, |at| at + 1);
+    let end = raw
+        .iter()
+        .rposition(|b| !matches!(b, b'\n' | b'\r' | b' ' | b'\t'))
+        .map_or(0, |at| at + 1);
     &raw[..end]
 }
 
@@ -60,7 +66,9 @@ fn header_of(text: &str) -> Option<Option<Section>> {
             let bytes = s.as_bytes();
             bytes.len() >= 2
                 && bytes[0].is_ascii_alphabetic()
-                && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+                && bytes
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
         };
         if name.eq_ignore_ascii_case("pending") {
             Some(Section::Pending)
@@ -77,7 +85,9 @@ fn is_key(key: &str) -> bool {
     let digits_at = key.find(|c: char| c.is_ascii_digit()).unwrap_or(key.len());
     let (letters, digits) = key.split_at(digits_at);
     letters.starts_with(|c: char| c.is_ascii_lowercase())
-        && letters.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'))
+        && letters
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'))
         && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -89,11 +99,14 @@ fn line_kind(raw: &[u8]) -> Kind {
     if body[0] == b'#' {
         return Kind::Description;
     }
-    let Ok(text) = std::str::from_utf8(body) else { return Kind::Odd };
+    let Ok(text) = std::str::from_utf8(body) else {
+        return Kind::Odd;
+    };
     match text.split_once(':') {
-        Some((key, value)) if is_key(key) && !value.trim().is_empty() => {
-            Kind::Key { key: key.to_owned(), value: value.trim().to_owned() }
-        }
+        Some((key, value)) if is_key(key) && !value.trim().is_empty() => Kind::Key {
+            key: key.to_owned(),
+            value: value.trim().to_owned(),
+        },
         _ => Kind::Odd,
     }
 }
@@ -101,7 +114,11 @@ fn line_kind(raw: &[u8]) -> Kind {
 impl VmConfig {
     /// Never fails: see `problems` for what was not understood (kept all the same).
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut parts = vec![Part { section: Some(Section::Main), header: Vec::new(), lines: Vec::new() }];
+        let mut parts = vec![Part {
+            section: Some(Section::Main),
+            header: Vec::new(),
+            lines: Vec::new(),
+        }];
         let mut problems = Vec::new();
         for (index, raw) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
             let body = trimmed(raw);
@@ -111,7 +128,11 @@ impl VmConfig {
                 if section.is_none() {
                     problems.push(problem(index, 1, "unknown section"));
                 }
-                parts.push(Part { section, header: raw.to_vec(), lines: Vec::new() });
+                parts.push(Part {
+                    section,
+                    header: raw.to_vec(),
+                    lines: Vec::new(),
+                });
                 continue;
             }
             let kind = line_kind(raw);
@@ -119,7 +140,10 @@ impl VmConfig {
                 problems.push(problem(index, 1, "unable to parse line"));
             }
             if let Some(part) = parts.last_mut() {
-                part.lines.push(Line { raw: raw.to_vec(), kind });
+                part.lines.push(Line {
+                    raw: raw.to_vec(),
+                    kind,
+                });
             }
         }
         VmConfig { parts, problems }
@@ -142,25 +166,39 @@ impl VmConfig {
 
     /// The last section of that name wins, as in the original.
     fn part(&self, section: &Section) -> Option<&Part> {
-        self.parts.iter().rev().find(|p| p.section.as_ref() == Some(section))
+        self.parts
+            .iter()
+            .rev()
+            .find(|p| p.section.as_ref() == Some(section))
     }
 
     fn part_mut(&mut self, section: &Section) -> Option<&mut Part> {
-        self.parts.iter_mut().rev().find(|p| p.section.as_ref() == Some(section))
+        self.parts
+            .iter_mut()
+            .rev()
+            .find(|p| p.section.as_ref() == Some(section))
     }
 
     /// Effective value (last duplicate wins).
     pub fn get(&self, section: &Section, key: &str) -> Option<String> {
-        self.part(section)?.lines.iter().rev().find_map(|line| match &line.kind {
-            Kind::Key { key: k, value } if k == key => Some(value.clone()),
-            _ => None,
-        })
+        self.part(section)?
+            .lines
+            .iter()
+            .rev()
+            .find_map(|line| match &line.kind {
+                Kind::Key { key: k, value } if k == key => Some(value.clone()),
+                _ => None,
+            })
     }
 
     /// Effective keys, sorted bytewise, without `description`.
     pub fn entries(&self, section: &Section) -> Vec<(String, String)> {
         let mut map = std::collections::BTreeMap::new();
-        for line in self.part(section).map(|p| p.lines.as_slice()).unwrap_or_default() {
+        for line in self
+            .part(section)
+            .map(|p| p.lines.as_slice())
+            .unwrap_or_default()
+        {
             if let Kind::Key { key, value } = &line.kind
                 && key != "description"
             {
@@ -177,8 +215,13 @@ impl VmConfig {
         if self.part(section).is_none() {
             self.add_part(section);
         }
-        let Some(part) = self.part_mut(section) else { return };
-        let found = part.lines.iter().rposition(|l| matches!(&l.kind, Kind::Key { key: k, .. } if k == key));
+        let Some(part) = self.part_mut(section) else {
+            return;
+        };
+        let found = part
+            .lines
+            .iter()
+            .rposition(|l| matches!(&l.kind, Kind::Key { key: k, .. } if k == key));
         match found {
             Some(at) => {
                 let end = line_end(&part.lines[at].raw);
@@ -209,10 +252,17 @@ impl VmConfig {
             Section::Special(kind) => format!("special:{kind}"),
             Section::Snapshot(name) => name.clone(),
         };
-        let at = self.parts.iter().position(|p| p.section.as_ref().is_some_and(|s| s > section)).unwrap_or(self.parts.len());
+        let at = self
+            .parts
+            .iter()
+            .position(|p| p.section.as_ref().is_some_and(|s| s > section))
+            .unwrap_or(self.parts.len());
         if let Some(before) = self.parts.get_mut(at - 1) {
             let text = before.lines.last().map_or(&before.header, |l| &l.raw);
-            let (ends, empty) = (text.is_empty() || text.ends_with(b"\n"), before.lines.is_empty() && before.header.is_empty());
+            let (ends, empty) = (
+                text.is_empty() || text.ends_with(b"\n"),
+                before.lines.is_empty() && before.header.is_empty(),
+            );
             if !ends {
                 match before.lines.last_mut() {
                     Some(line) => line.raw.push(b'\n'),
@@ -220,22 +270,38 @@ impl VmConfig {
                 }
             }
             if !empty && before.lines.last().is_none_or(|l| l.kind != Kind::Blank) {
-                before.lines.push(Line { raw: b"\n".to_vec(), kind: Kind::Blank });
+                before.lines.push(Line {
+                    raw: b"\n".to_vec(),
+                    kind: Kind::Blank,
+                });
             }
         }
         let last = at == self.parts.len();
         let mut lines = Vec::new();
         if !last {
-            lines.push(Line { raw: b"\n".to_vec(), kind: Kind::Blank });
+            lines.push(Line {
+                raw: b"\n".to_vec(),
+                kind: Kind::Blank,
+            });
         }
-        self.parts.insert(at, Part { section: Some(section.clone()), header: format!("[{name}]\n").into_bytes(), lines });
+        self.parts.insert(
+            at,
+            Part {
+                section: Some(section.clone()),
+                header: format!("[{name}]\n").into_bytes(),
+                lines,
+            },
+        );
     }
 
     /// True when there was such a key.
     pub fn remove(&mut self, section: &Section, key: &str) -> bool {
-        let Some(part) = self.part_mut(section) else { return false };
+        let Some(part) = self.part_mut(section) else {
+            return false;
+        };
         let before = part.lines.len();
-        part.lines.retain(|l| !matches!(&l.kind, Kind::Key { key: k, .. } if k == key));
+        part.lines
+            .retain(|l| !matches!(&l.kind, Kind::Key { key: k, .. } if k == key));
         part.lines.len() != before
     }
 
@@ -263,14 +329,25 @@ impl VmConfig {
         if self.part(section).is_none() {
             self.add_part(section);
         }
-        let Some(part) = self.part_mut(section) else { return };
+        let Some(part) = self.part_mut(section) else {
+            return;
+        };
         part.lines.retain(|l| {
-            l.kind != Kind::Description && !matches!(&l.kind, Kind::Key { key, .. } if key == "description")
+            l.kind != Kind::Description
+                && !matches!(&l.kind, Kind::Key { key, .. } if key == "description")
         });
-        let lines = text.filter(|t| !t.is_empty()).map(|t| t.trim_end_matches('\n').split('\n').collect::<Vec<_>>());
+        let lines = text
+            .filter(|t| !t.is_empty())
+            .map(|t| t.trim_end_matches('\n').split('\n').collect::<Vec<_>>());
         for (at, line) in lines.unwrap_or_default().into_iter().enumerate() {
-            let raw = format!("#{}\n", encode(line)).into_bytes();
-            part.lines.insert(at, Line { raw, kind: Kind::Description });
+            let raw = format!("#{}\n", encode_description(line)).into_bytes();
+            part.lines.insert(
+                at,
+                Line {
+                    raw,
+                    kind: Kind::Description,
+                },
+            );
         }
     }
 
@@ -280,7 +357,8 @@ impl VmConfig {
 
     pub fn remove_section(&mut self, section: &Section) -> bool {
         let before = self.parts.len();
-        self.parts.retain(|p| p.section.as_ref() != Some(section) || *section == Section::Main);
+        self.parts
+            .retain(|p| p.section.as_ref() != Some(section) || *section == Section::Main);
         if self.parts.len() == before {
             return false;
         }
@@ -329,7 +407,11 @@ impl VmConfig {
 }
 
 fn problem(index: usize, column: usize, message: &str) -> Problem {
-    Problem { line: index + 1, column, message: message.to_owned() }
+    Problem {
+        line: index + 1,
+        column,
+        message: message.to_owned(),
+    }
 }
 
 fn line_end(raw: &[u8]) -> &[u8] {
@@ -345,14 +427,23 @@ fn line_end(raw: &[u8]) -> &[u8] {
 fn key_line(key: &str, value: &str, end: &[u8]) -> Line {
     let mut raw = format!("{key}: {value}").into_bytes();
     raw.extend_from_slice(end);
-    Line { raw, kind: Kind::Key { key: key.to_owned(), value: value.trim().to_owned() } }
+    Line {
+        raw,
+        kind: Kind::Key {
+            key: key.to_owned(),
+            value: value.trim().to_owned(),
+        },
+    }
 }
 
 fn decode(text: &[u8]) -> String {
     let mut bytes = Vec::new();
     let mut at = 0;
     while at < text.len() {
-        let pair = text.get(at + 1..at + 3).and_then(|p| std::str::from_utf8(p).ok()).and_then(|p| u8::from_str_radix(p, 16).ok());
+        let pair = text
+            .get(at + 1..at + 3)
+            .and_then(|p| std::str::from_utf8(p).ok())
+            .and_then(|p| u8::from_str_radix(p, 16).ok());
         match (text[at], pair) {
             (b'%', Some(byte)) => {
                 bytes.push(byte);
@@ -367,7 +458,8 @@ fn decode(text: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn encode(text: &str) -> String {
+/// Percent-encodes everything but printable ASCII without `%` and `:` (also newlines).
+pub fn encode_description(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         match byte {

@@ -40,14 +40,14 @@ impl Drop for Scratch {
     }
 }
 
-/// A root with one dir storage `local` below it.
+/// A root with one dir storage `store` below it.
 pub fn new_root(at: &Path) -> PathBuf {
     let root = at.join("root");
     std::fs::create_dir_all(root.join("etc/pve/qemu-server")).unwrap();
     let store = root.join("store");
     std::fs::create_dir_all(store.join("images")).unwrap();
     let cfg = format!(
-        "dir: local\n\tpath {}\n\tcontent images,rootdir\n\n",
+        "dir: store\n\tpath {}\n\tcontent images,rootdir\n\n",
         store.display()
     );
     std::fs::write(root.join("etc/pve/storage.cfg"), cfg).unwrap();

@@ -5,7 +5,9 @@ use super::list::{identity_of, linked_parent};
 use super::make::check_size;
 use super::{Backend, Dir};
 use crate::block::BlockDevice;
-use crate::model::{ByteCount, Error, ErrorKind, Identity, ImageFormat, Outcome, Result, VolumeName};
+use crate::model::{
+    ByteCount, Error, ErrorKind, Identity, ImageFormat, Outcome, Result, VolumeName,
+};
 use crate::sys::fs;
 use std::fs::File;
 use std::path::Path;
@@ -169,10 +171,12 @@ impl Dir {
         let doing = format!("to resize '{name}'");
         let check = |now: ByteCount| {
             if size < now {
-                return Err(Error::unsupported("shrinking disks is not supported").hint(format!(
-                    "volume '{shown}' has {} bytes; name a larger size",
-                    now.get()
-                )));
+                return Err(
+                    Error::unsupported("shrinking disks is not supported").hint(format!(
+                        "volume '{shown}' has {} bytes; name a larger size",
+                        now.get()
+                    )),
+                );
             }
             Ok(size == now)
         };

@@ -257,9 +257,8 @@ impl Layout {
         };
         let mut names = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|e| {
-                Error::io(format!("cannot read directory '{}'", dir.display()), e)
-            })?;
+            let entry = entry
+                .map_err(|e| Error::io(format!("cannot read directory '{}'", dir.display()), e))?;
             if let Ok(name) = entry.file_name().into_string() {
                 names.push(name);
             }
@@ -292,14 +291,18 @@ impl Layout {
         };
         let leaf = file.file_name().unwrap_or_default();
         match stat_entry(&dir, leaf) {
-            Ok(about) if FileType::from_raw_mode(about.stx_mode.into()).is_file() => Ok(Some(about)),
+            Ok(about) if FileType::from_raw_mode(about.stx_mode.into()).is_file() => {
+                Ok(Some(about))
+            }
             Ok(_) => Err(Error::unsupported(format!(
                 "volume '{}:{}': '{}' is not a regular file",
                 self.id,
                 place.name,
                 file.display()
             ))
-            .hint("symbolic links and special files are never followed; put the image itself there")),
+            .hint(
+                "symbolic links and special files are never followed; put the image itself there",
+            )),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(e) => Err(Error::io(
                 format!("cannot look at '{}'", file.display()),
@@ -354,7 +357,13 @@ impl Layout {
             .map_err(|e| self.offline(format!("cannot open '{}': {e}", self.root.display())))?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         loop {
-            match openat2(&root, self.images_below_root(), flags, Mode::empty(), resolve) {
+            match openat2(
+                &root,
+                self.images_below_root(),
+                flags,
+                Mode::empty(),
+                resolve,
+            ) {
                 Ok(dir) => return Ok(Some(dir)),
                 Err(Errno::NOENT) => return Ok(None),
                 Err(Errno::AGAIN | Errno::INTR) => continue,

@@ -220,7 +220,9 @@ pub(super) fn read_qcow2(file: &File, info: &mut VolumeInfo) -> Result<()> {
         return Ok(());
     }
     // A record is at least 40 bytes; most are below 128. The file's end bounds the rest.
-    let mut want = u64::from(found.snapshot_count).saturating_mul(128).min(MAX_TABLE);
+    let mut want = u64::from(found.snapshot_count)
+        .saturating_mul(128)
+        .min(MAX_TABLE);
     loop {
         let mut table = vec![0u8; usize::try_from(want).unwrap_or(0)];
         let got = read_some(file, found.snapshot_offset, &mut table)?;

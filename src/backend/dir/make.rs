@@ -3,9 +3,9 @@
 use super::layout::{Place, place_of};
 use super::list::identity_of;
 use super::{Dir, OpenMode, Scope};
-use crate::block::file::{FileOptions, copy_range, open_locked, reflink};
+use crate::block::file::{FileOptions, open_locked, reflink};
 use crate::block::qcow2::{self, NewImage};
-use crate::block::BlockDevice;
+use crate::block::{BlockDevice, copy_range};
 use crate::model::{
     ByteCount, CloneMode, CloneSpec, CreateSpec, Error, ErrorKind, Identity, ImageFormat, Outcome,
     Preallocation, Result, SnapshotName, VolumeName,
@@ -71,18 +71,20 @@ impl Dir {
             Preallocation::Falloc | Preallocation::Full => spec.size.get(),
         };
         let doing = format!("to create '{}'", spec.name);
-        self.build(&place, scope, (&doing, needed), |file, _| match spec.format {
-            ImageFormat::Qcow2 => qcow2::create(
-                file,
-                &NewImage {
-                    size: spec.size,
-                    cluster_size: CLUSTER,
-                    preallocation: spec.preallocation,
-                    backing: None,
-                },
-            ),
-            _ => fill_raw(file, spec.size, spec.preallocation)
-                .map_err(|e| Error::io(format!("cannot write volume '{}'", spec.name), e)),
+        self.build(&place, scope, (&doing, needed), |file, _| {
+            match spec.format {
+                ImageFormat::Qcow2 => qcow2::create(
+                    file,
+                    &NewImage {
+                        size: spec.size,
+                        cluster_size: CLUSTER,
+                        preallocation: spec.preallocation,
+                        backing: None,
+                    },
+                ),
+                _ => fill_raw(file, spec.size, spec.preallocation)
+                    .map_err(|e| Error::io(format!("cannot write volume '{}'", spec.name), e)),
+            }
         })
     }
 
@@ -151,7 +153,10 @@ impl Dir {
         let fresh = !owner.is_dir();
         fs::create_dirs(&owner)?;
         if fresh {
-            for dir in [Some(self.layout.images().as_path()), self.layout.images().parent()] {
+            for dir in [
+                Some(self.layout.images().as_path()),
+                self.layout.images().parent(),
+            ] {
                 dir.map_or(Ok(()), fs::sync_dir)?;
             }
         }
@@ -161,9 +166,8 @@ impl Dir {
         fs::set_mode(&file, MODE).map_err(io)?;
         work(&file, temporary)?;
         fs::sync_all(&file).map_err(io)?;
-        let identity = identity_of_file(temporary)?.ok_or_else(|| {
-            Error::not_found(format!("'{}' vanished", temporary.display()))
-        })?;
+        let identity = identity_of_file(temporary)?
+            .ok_or_else(|| Error::not_found(format!("'{}' vanished", temporary.display())))?;
         scope.note(&key(&place.name), &identity.0)
     }
 
@@ -294,9 +298,9 @@ impl Dir {
                     true,
                     None,
                 )?),
-                _ => super::open::raw_device(open_locked(path, options)?, path, true)?,
+                _ => super::open::raw_device(path, true)?,
             };
-            copy_range(from.as_ref(), to.as_ref(), &mut |_| {})?;
+            copy_range(from.as_ref(), to.as_ref(), &mut |_, _| {})?;
             to.flush()
         })
     }

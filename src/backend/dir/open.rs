@@ -5,7 +5,7 @@ use super::layout::{Place, place_of};
 use super::raw_live::RawLive;
 use super::{Dir, OpenMode};
 use crate::block::BlockDevice;
-use crate::block::file::{FileOptions, open_locked};
+use crate::block::file::{FileOptions, RawFile, open_locked};
 use crate::block::qcow2::Qcow2;
 use crate::format::qcow2::{SUMMARY_BYTES, summary};
 use crate::model::{Error, ImageFormat, Result, SnapshotName, VolumeName};
@@ -17,14 +17,13 @@ use std::sync::Arc;
 /// Images below one another; Proxmox makes two or three.
 const MAX_DEPTH: usize = 16;
 
-/// The bytes of a raw image file that is open and locked.
-pub(super) fn raw_device(
-    file: File,
-    path: &Path,
-    writable: bool,
-) -> Result<Arc<dyn BlockDevice>> {
-    crate::block::file::RawFile::open(file, path, writable)
-        .map(|device| Arc::new(device) as Arc<dyn BlockDevice>)
+/// A raw image file, locked.
+pub(super) fn raw_device(path: &Path, writable: bool) -> Result<Arc<dyn BlockDevice>> {
+    let options = FileOptions {
+        writable,
+        direct: false,
+    };
+    RawFile::open(path, options).map(|device| Arc::new(device) as Arc<dyn BlockDevice>)
 }
 
 fn refused(shown: &str, backing: &str, why: &str) -> Error {
@@ -63,7 +62,7 @@ impl Dir {
         match (place.format, snapshot) {
             (ImageFormat::Raw, None) => {
                 let path = self.layout.file(&place);
-                let device = raw_device(self.locked(&place, writable)?, &path, writable)?;
+                let device = raw_device(&path, writable)?;
                 if !writable || !self.can_reflink() {
                     return Ok(device);
                 }
@@ -74,11 +73,7 @@ impl Dir {
                 if self.layout.look_at(&place, &path)?.is_none() {
                     return Err(self.no_snapshot(name, snapshot));
                 }
-                let options = FileOptions {
-                    writable: false,
-                    direct: false,
-                };
-                raw_device(open_locked(&path, options)?, &path, false)
+                raw_device(&path, false)
             }
             (_, snapshot) => {
                 let image = Arc::new(self.open_qcow2(&place, writable)?);
@@ -120,12 +115,7 @@ impl Dir {
         self.open_chain(place, writable, &mut above)
     }
 
-    fn open_chain(
-        &self,
-        place: &Place,
-        writable: bool,
-        above: &mut Vec<String>,
-    ) -> Result<Qcow2> {
+    fn open_chain(&self, place: &Place, writable: bool, above: &mut Vec<String>) -> Result<Qcow2> {
         let path = self.layout.file(place);
         let file = self.locked(place, writable)?;
         let shown = self.shown(&place.name);
@@ -166,7 +156,7 @@ impl Dir {
         match below.format {
             ImageFormat::Raw => {
                 let path = self.layout.file(below);
-                raw_device(self.locked(below, false)?, &path, false)
+                raw_device(&path, false)
             }
             ImageFormat::Qcow2 => Ok(Arc::new(self.open_chain(below, false, above)?)),
             ImageFormat::Vmdk | ImageFormat::Subvol => {
@@ -241,9 +231,10 @@ fn backing_name(file: &File, path: &Path) -> Result<Option<(String, Option<Image
         }
     }
     let found = summary(&head[..done]).map_err(|e| {
-        Error::new(e.kind(), format!("image '{}': {}", path.display(), e.message()))
+        Error::new(
+            e.kind(),
+            format!("image '{}': {}", path.display(), e.message()),
+        )
     })?;
-    Ok(found
-        .backing_name
-        .map(|name| (name, found.backing_format)))
+    Ok(found.backing_name.map(|name| (name, found.backing_format)))
 }

@@ -288,12 +288,19 @@ fn read_l1(store: &Store, layout: Layout, offset: u64, size: u32, what: &str) ->
     let mut seen = HashSet::new();
     for (index, raw) in l1.iter().enumerate() {
         let place = || {
-            format!("'{}': {what} entry {index} at {:#x}", store.shown, offset + index as u64 * 8)
+            format!(
+                "'{}': {what} entry {index} at {:#x}",
+                store.shown,
+                offset + index as u64 * 8
+            )
         };
         let host = check_table_entry(*raw, layout, store.end(), place)?;
         if host.is_some_and(|host| !seen.insert(host)) {
             // Bounds the work of walking the table by the length of the file.
-            return Err(Error::integrity(format!("{}: names the L2 table of another entry", place())));
+            return Err(Error::integrity(format!(
+                "{}: names the L2 table of another entry",
+                place()
+            )));
         }
     }
     Ok(l1)

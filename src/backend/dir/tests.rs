@@ -1,0 +1,1 @@
+//! Unit tests of the dir backend that need its insides.
