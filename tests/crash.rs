@@ -2,7 +2,8 @@
 //! second `recover` changes nothing.
 
 use crate::support::{
-    Scratch, check_images, command, fill, kvm_missing, new_root, ok, skip, volvisor, world,
+    Scratch, check_images, command, fill, kvm_missing, new_root, ok, remove_tree, skip, volvisor,
+    world,
 };
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +13,7 @@ use std::process::Command;
 type World = BTreeMap<String, String>;
 
 pub fn copy_tree(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
+    remove_tree(to);
     let status = Command::new("cp")
         .arg("-a")
         .arg("--")

@@ -83,20 +83,27 @@ impl Engine {
         }
     }
 
-    /// Storages as configured, with the implied `local` of Proxmox; below another root than `/` that one lies in the root too.
+    /// Storages as configured, with the implied `local` of Proxmox; below another root than `/` that one lies in the
+    /// root too, and is not implied where the root has no such directory.
     pub fn sections(&self) -> Result<Vec<StorageSection>> {
         Ok(self.rooted(self.storage_cfg()?.1.sections()))
     }
 
     fn rooted(&self, mut sections: Vec<StorageSection>) -> Vec<StorageSection> {
-        if self.paths.root() != std::path::Path::new("/") {
-            let inside = self.paths.root().join("var/lib/vz").display().to_string();
-            for section in sections.iter_mut().filter(|s| s.id.as_str() == "local") {
-                for (key, value) in &mut section.properties {
-                    if key == "path" && value == "/var/lib/vz" {
-                        *value = inside.clone();
-                    }
-                }
+        if self.paths.root() == std::path::Path::new("/") {
+            return sections;
+        }
+        let inside = self.paths.root().join("var/lib/vz");
+        let is_implied =
+            |s: &StorageSection| s.id.as_str() == "local" && s.get("path") == Some("/var/lib/vz");
+        sections.retain(|s| !is_implied(s) || inside.is_dir());
+        for section in sections.iter_mut().filter(|s| is_implied(s)) {
+            for (_, value) in section
+                .properties
+                .iter_mut()
+                .filter(|(key, _)| key == "path")
+            {
+                *value = inside.display().to_string();
             }
         }
         sections

@@ -25,7 +25,7 @@ impl Scratch {
             std::env::temp_dir()
         };
         let path = base.join(format!("volvisor-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
+        remove_tree(&path);
         std::fs::create_dir_all(&path).unwrap();
         Scratch(path)
     }
@@ -36,7 +36,18 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        remove_tree(&self.0);
+    }
+}
+
+/// Base images may carry the immutable flag.
+pub fn remove_tree(path: &Path) {
+    if std::fs::remove_dir_all(path).is_err() {
+        let _ = Command::new("chattr")
+            .args(["-R", "-f", "-i", "--"])
+            .arg(path)
+            .status();
+        let _ = std::fs::remove_dir_all(path);
     }
 }
 
@@ -118,7 +129,7 @@ pub fn world(root: &Path) -> BTreeMap<String, String> {
             continue;
         };
         for volume in inventory.volumes {
-            let key = format!("volume {}:{}", section.id, volume.name);
+            let key = masked_trash(&format!("volume {}:{}", section.id, volume.name));
             let mut facts = format!(
                 "{:?} {:?} ro={} problem={:?}",
                 volume.size, volume.format, volume.read_only, volume.problem
