@@ -150,7 +150,41 @@ pub(super) fn drives(
     readable(vmid, view, section, |key| {
         Slot::parse(key).is_ok() || also.contains(&key)
     })?;
-    section_drives(vmid, &view.config, section)
+    section_drives(vmid, &view.config, section).map_err(|error| {
+        let unread = view
+            .config
+            .entries(section)
+            .into_iter()
+            .find(|(key, value)| {
+                Slot::parse(key).is_ok_and(|slot| Drive::parse(slot, value).is_err())
+            });
+        let Some((key, _)) = unread else { return error };
+        let line = line_of(&view.bytes.0, section, &key);
+        let text = format!("{} (line {line} of {vmid}.conf)", error.message());
+        let hint = error.hint_text().unwrap_or_default().to_owned();
+        Error::new(error.kind(), text).hint(hint)
+    })
+}
+
+/// The last line, counted from 1, that holds the key in the section.
+fn line_of(bytes: &[u8], section: &Section, key: &str) -> usize {
+    let header = match section {
+        Section::Main => String::new(),
+        Section::Pending => "[pending]".to_owned(),
+        Section::Special(kind) => format!("[special:{kind}]"),
+        Section::Snapshot(name) => format!("[{name}]"),
+    };
+    let mut here = header.is_empty();
+    let mut found = 0;
+    for (at, raw) in bytes.split(|b| *b == b'\n').enumerate() {
+        let text = String::from_utf8_lossy(raw);
+        if text.starts_with('[') {
+            here = text.trim_end().eq_ignore_ascii_case(&header);
+        } else if here && text.split(':').next() == Some(key) {
+            found = at + 1;
+        }
+    }
+    found
 }
 
 /// As `drives`, for a config that is being edited.
