@@ -5,6 +5,8 @@ mod support;
 
 /// Bad input of every kind.
 mod bad_input;
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
 /// The process dies at every point of every operation.
 mod crash;
 /// The crash matrix of the original, row by row.
