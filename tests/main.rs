@@ -14,6 +14,8 @@ mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
 
+/// Texts of the storage layer are read as the original reads them.
+mod cases_storage;
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.

@@ -89,7 +89,7 @@ fn single(what: &str, m: &ArgMatches) -> Result<(String, Value)> {
         }
         "size" => ("parse-size".into(), json!({"input": word()?})),
         "config" => ("config-roundtrip".into(), json!({"input": file(&word()?)?})),
-        "storage-cfg" => ("parse_config".into(), json!({"text": file(&word()?)?})),
+        "storage-cfg" => ("storage-cfg".into(), json!({"text": file(&word()?)?})),
         other => {
             let text = word()?;
             let input = serde_json::from_str(&text).map_err(|e| {

@@ -5,7 +5,7 @@ mod context;
 pub mod demo;
 mod docs;
 mod explain;
-mod explain_storage;
+pub mod explain_storage;
 mod explain_vm;
 mod globals;
 mod keys;

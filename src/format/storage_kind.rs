@@ -4,8 +4,8 @@ mod features;
 mod rows;
 
 pub use features::{
-    Feature, QemuSnapshotMethod, VolumeState, has_feature, preallocation_option,
-    qemu_snapshot_method,
+    Feature, QemuSnapshotMethod, VolumeState, clone_fits, has_feature, newest_only,
+    preallocation_option, qemu_snapshot_method,
 };
 
 use crate::model::{ContentType, ImageFormat, StorageKind};
