@@ -1,7 +1,5 @@
 //! One test binary; each module is a story with its own sentence.
 
-/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
-mod cli;
 /// Helpers of the stories.
 mod support;
 
@@ -20,3 +18,10 @@ mod cases_storage;
 mod qcow2_crash;
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
+
+/// Retention marks agree with what the original answers.
+mod cases_prune;
+/// Rescan agrees with the original, minus its hazards.
+mod cases_rescan;
+/// What planners promise: right steps, refusals with a way out, nothing to do twice.
+mod plan_stories;

@@ -31,10 +31,9 @@ pub struct Filter {
 
 /// Sorted by name.
 pub fn rows(ctx: &Context, filter: &Filter) -> Result<Vec<Row>> {
-    let (_, cfg) = ctx.engine.storage_cfg()?;
+    let sections = ctx.engine.sections()?;
     let node = node_name();
-    let mut rows: Vec<Row> = cfg
-        .sections()
+    let mut rows: Vec<Row> = sections
         .iter()
         .filter(|s| filter.storage.as_ref().is_none_or(|id| s.id == *id))
         .filter_map(|section| {

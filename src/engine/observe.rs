@@ -1,7 +1,7 @@
 //! Looking at the world once, as much of it as an intent needs; an observation is never kept.
 
 use super::{Engine, Look};
-use crate::format::storage_cfg::{StorageCfg, StorageSection};
+use crate::format::storage_cfg::StorageCfg;
 use crate::format::vm_config::VmConfig;
 use crate::model::{Result, StorageId, Text, VmId};
 use crate::plan::{Intent, StorageView, VmView, World};
@@ -71,10 +71,7 @@ impl Engine {
         wanted: impl Fn(&StorageId) -> bool,
     ) -> BTreeMap<StorageId, StorageView> {
         let mut storages = BTreeMap::new();
-        for section in cfg.sections() {
-            if is_absent_default(&section, cfg) {
-                continue;
-            }
+        for section in self.rooted(cfg.sections()) {
             let id = section.id.clone();
             let mut view = StorageView {
                 facts: None,
@@ -104,23 +101,6 @@ impl Engine {
         }
         storages
     }
-}
-
-/// `local` that nobody configured and whose directory this host does not have: there is nothing to look at, and no finding.
-fn is_absent_default(section: &StorageSection, cfg: &StorageCfg) -> bool {
-    let configured = || {
-        String::from_utf8_lossy(&cfg.to_bytes())
-            .lines()
-            .any(|line| {
-                line.split_once(':')
-                    .is_some_and(|(_, id)| id.trim() == section.id.as_str())
-            })
-    };
-    section.id.as_str() == "local"
-        && section
-            .get("path")
-            .is_some_and(|path| !std::path::Path::new(path).is_dir())
-        && !configured()
 }
 
 /// Machines an intent is about.
