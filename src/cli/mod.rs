@@ -5,6 +5,7 @@ mod context;
 pub mod demo;
 mod docs;
 mod explain;
+pub mod explain_plan;
 pub mod explain_storage;
 pub mod explain_vm;
 mod globals;
