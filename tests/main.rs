@@ -1,5 +1,7 @@
 //! One test binary; each module is a story with its own sentence.
 
+/// The test guest under QEMU: the yardstick for the same guest on our machine.
+mod guest_qemu;
 /// Machines run on real KVM and are controlled through their sockets.
 mod machine;
 /// The built-in test guest drives the devices of a real machine.
