@@ -1,5 +1,7 @@
 //! One test binary; each module is a story with its own sentence.
 
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
 /// Helpers of the stories.
 mod support;
 
