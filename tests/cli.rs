@@ -177,7 +177,7 @@ fn status_shows_every_storage_and_why_not() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(
         lines[0],
-        "Name         Type     Status     Total (KiB)      Used (KiB) Available (KiB)        %",
+        "Name       Type     Status     Total (KiB)      Used (KiB) Available (KiB)        %",
         "{table}"
     );
     let far = lines.iter().find(|l| l.starts_with("far ")).unwrap();
