@@ -2,11 +2,18 @@
 
 /// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
 mod cli;
+/// Machines run on real KVM and are controlled through their sockets.
+mod machine;
+/// The built-in test guest drives the devices of a real machine.
+mod machine_guest;
+
 /// Helpers of the stories.
 mod support;
 
 /// Bad input of every kind.
 mod bad_input;
+/// What every backend guarantees, told on each of them.
+mod conformance;
 /// The process dies at every point of every operation.
 mod crash;
 /// The crash matrix of the original, row by row.
@@ -18,6 +25,8 @@ mod tidy;
 mod cases_storage;
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
+/// Damaged and lying qcow2 images give errors, nothing worse.
+mod qcow2_hostile;
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
 
@@ -25,5 +34,9 @@ mod qcow2_interop;
 mod cases_prune;
 /// Rescan agrees with the original, minus its hazards.
 mod cases_rescan;
+/// Texts of the VM layer are read as the original reads them.
+mod cases_vm;
 /// What planners promise: right steps, refusals with a way out, nothing to do twice.
 mod plan_stories;
+/// The qcow2 engine next to QEMU's tools, one situation after another.
+mod qcow2_stories;
