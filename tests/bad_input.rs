@@ -19,10 +19,10 @@ fn machine(root: &Path) {
             "--memory",
             "64",
             "--scsi0",
-            "local:0.001,format=qcow2",
+            "store:0.001,format=qcow2",
         ],
     );
-    fill(root, "local:100/vm-100-disk-0.qcow2", 3, 100_000);
+    fill(root, "store:100/vm-100-disk-0.qcow2", 3, 100_000);
 }
 
 /// The command is refused with these words, with a failing exit code, and the world stays as it was.
@@ -61,13 +61,13 @@ fn names_that_try_to_leave_the_storage() {
         &long,
     ];
     for name in names {
-        let output = volvisor(&root, &["pvesm", "alloc", "local", "100", name, "1M"]);
+        let output = volvisor(&root, &["pvesm", "alloc", "store", "100", name, "1M"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
             !output.status.success() && !said.contains("panicked"),
             "{name:?} was taken: {said}"
         );
-        let volid = format!("local:100/{name}");
+        let volid = format!("store:100/{name}");
         refused_without_change(&root, &["pvesm", "free", &volid], "volume");
         refused_without_change(&root, &["pvesm", "path", &volid], "volume");
     }
@@ -85,12 +85,12 @@ fn a_raw_disk_whose_guest_wrote_a_qcow2_header_stays_raw() {
     let root = new_root(scratch.path());
     ok(
         &root,
-        &["pvesm", "alloc", "local", "200", "vm-200-disk-0.raw", "1M"],
+        &["pvesm", "alloc", "store", "200", "vm-200-disk-0.raw", "1M"],
     );
-    fill(&root, "local:200/vm-200-disk-0.raw", 9, 1 << 20);
+    fill(&root, "store:200/vm-200-disk-0.raw", 9, 1 << 20);
     ok(
         &root,
-        &["qm", "create", "100", "--scsi0", "local:0.001,format=raw"],
+        &["qm", "create", "100", "--scsi0", "store:0.001,format=raw"],
     );
     let victim = root.join("store/images/200/vm-200-disk-0.raw");
     let evil = scratch.path().join("evil.qcow2");
@@ -109,7 +109,7 @@ fn a_raw_disk_whose_guest_wrote_a_qcow2_header_stays_raw() {
     std::fs::write(&disk, &bytes).unwrap();
     let listed = ok(&root, &["volvisor", "volume", "list", "-o", "json"][1..]);
     assert!(!listed.contains("vm-200-disk-0.raw\",\"parent"), "{listed}");
-    let table = ok(&root, &["pvesm", "list", "local", "--vmid", "100"]);
+    let table = ok(&root, &["pvesm", "list", "store", "--vmid", "100"]);
     let line = table
         .lines()
         .find(|l| l.contains("vm-100-disk-0.raw"))
@@ -241,7 +241,7 @@ fn a_storage_cfg_in_any_state_is_read_and_kept() {
     .unwrap();
     let output = volvisor(&root, &["pvesm", "status"]);
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("local"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("store"));
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn a_machine_that_runs_refuses_a_second_start_and_keeps_its_disks_to_itself() {
         !write.status.success(),
         "QEMU must be kept out of a disk that is in use"
     );
-    let (_, said) = refused(&root, &["pvesm", "free", "local:100/vm-100-disk-0.qcow2"]);
+    let (_, said) = refused(&root, &["pvesm", "free", "store:100/vm-100-disk-0.qcow2"]);
     assert!(said.contains("vm-100-disk-0.qcow2"), "{said}");
     ok(&root, &["qm", "stop", "100"]);
     assert!(ok(&root, &["qm", "status", "100"]).contains("stopped"));

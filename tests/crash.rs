@@ -2,7 +2,8 @@
 //! second `recover` changes nothing.
 
 use crate::support::{
-    Scratch, check_images, command, fill, kvm_missing, new_root, ok, skip, volvisor, world,
+    Scratch, check_images, command, fill, kvm_missing, new_root, ok, remove_tree, skip, volvisor,
+    world,
 };
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +13,7 @@ use std::process::Command;
 type World = BTreeMap<String, String>;
 
 pub fn copy_tree(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
+    remove_tree(to);
     let status = Command::new("cp")
         .arg("-a")
         .arg("--")
@@ -57,13 +58,13 @@ pub fn machine_with_disks(root: &Path) {
             "--memory",
             "64",
             "--scsi0",
-            "local:0.001,format=qcow2",
+            "store:0.001,format=qcow2",
             "--virtio0",
-            "local:0.001,format=qcow2",
+            "store:0.001,format=qcow2",
         ],
     );
-    fill(root, "local:100/vm-100-disk-0.qcow2", 1, 200_000);
-    fill(root, "local:100/vm-100-disk-1.qcow2", 2, 100_000);
+    fill(root, "store:100/vm-100-disk-0.qcow2", 1, 200_000);
+    fill(root, "store:100/vm-100-disk-1.qcow2", 2, 100_000);
 }
 
 fn with_snapshots(root: &Path) {
@@ -72,13 +73,13 @@ fn with_snapshots(root: &Path) {
         ok(root, &["qm", "snapshot", "100", name]);
         fill(
             root,
-            "local:100/vm-100-disk-0.qcow2",
+            "store:100/vm-100-disk-0.qcow2",
             10 + round as u8,
             300_000,
         );
         fill(
             root,
-            "local:100/vm-100-disk-1.qcow2",
+            "store:100/vm-100-disk-1.qcow2",
             20 + round as u8,
             60_000,
         );
@@ -158,7 +159,7 @@ fn allocating_a_volume() {
         "alloc",
         |_| {},
         &[
-            "pvesm", "alloc", "local", "100", "", "1M", "--format", "qcow2",
+            "pvesm", "alloc", "store", "100", "", "1M", "--format", "qcow2",
         ],
     );
 }
@@ -168,7 +169,7 @@ fn allocating_a_preallocated_raw_volume() {
     die_everywhere(
         "alloc-raw",
         |_| {},
-        &["pvesm", "alloc", "local", "100", "vm-100-disk-7.raw", "64"],
+        &["pvesm", "alloc", "store", "100", "vm-100-disk-7.raw", "64"],
     );
 }
 
@@ -180,11 +181,11 @@ fn freeing_a_volume() {
             ok(
                 root,
                 &[
-                    "pvesm", "alloc", "local", "100", "", "1M", "--format", "qcow2",
+                    "pvesm", "alloc", "store", "100", "", "1M", "--format", "qcow2",
                 ],
             );
         },
-        &["pvesm", "free", "local:100/vm-100-disk-0.qcow2"],
+        &["pvesm", "free", "store:100/vm-100-disk-0.qcow2"],
     );
 }
 
@@ -207,7 +208,7 @@ fn configuring_storages() {
     die_everywhere(
         "storage-set",
         |_| {},
-        &["pvesm", "set", "local", "--content", "images"],
+        &["pvesm", "set", "store", "--content", "images"],
     );
     die_everywhere(
         "storage-remove",
@@ -242,9 +243,9 @@ fn creating_a_machine() {
             "--name",
             "t",
             "--scsi0",
-            "local:0.001,format=qcow2",
+            "store:0.001,format=qcow2",
             "--scsi1",
-            "local:0.001",
+            "store:0.001",
         ],
     );
 }
@@ -259,7 +260,7 @@ fn attaching_and_detaching_disks() {
             "set",
             "100",
             "--scsi1",
-            "local:0.001,format=qcow2",
+            "store:0.001,format=qcow2",
             "--cores",
             "2",
         ],
@@ -333,7 +334,7 @@ fn rolling_back_with_a_disk_added_since() {
             with_snapshots(root);
             ok(
                 root,
-                &["qm", "set", "100", "--scsi5", "local:0.001,format=qcow2"],
+                &["qm", "set", "100", "--scsi5", "store:0.001,format=qcow2"],
             );
         },
         &["qm", "rollback", "100", "two"],
@@ -392,13 +393,13 @@ fn rescanning_and_quarantine() {
             &[
                 "pvesm",
                 "alloc",
-                "local",
+                "store",
                 "100",
                 "vm-100-disk-9.qcow2",
                 "1M",
             ],
         );
-        ok(root, &["pvesm", "alloc", "local", "555", "", "1M"]);
+        ok(root, &["pvesm", "alloc", "store", "555", "", "1M"]);
     };
     die_everywhere("rescan", orphan, &["qm", "rescan"]);
     die_everywhere("quarantine", orphan, &["audit", "--fix", "quarantine"]);

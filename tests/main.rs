@@ -16,7 +16,16 @@ mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
 
+/// Texts of the storage layer are read as the original reads them.
+mod cases_storage;
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
+
+/// Retention marks agree with what the original answers.
+mod cases_prune;
+/// Rescan agrees with the original, minus its hazards.
+mod cases_rescan;
+/// What planners promise: right steps, refusals with a way out, nothing to do twice.
+mod plan_stories;

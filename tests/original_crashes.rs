@@ -71,7 +71,7 @@ fn prepare(scenario: &str, root: &Path) -> (&'static [&'static str], bool) {
                 &[
                     "pvesm",
                     "alloc",
-                    "local",
+                    "store",
                     "100",
                     "vm-100-state-s1.raw",
                     "1M",
@@ -79,7 +79,7 @@ fn prepare(scenario: &str, root: &Path) -> (&'static [&'static str], bool) {
             );
             let path = root.join("etc/pve/qemu-server/100.conf");
             let text = std::fs::read_to_string(&path).unwrap();
-            std::fs::write(&path, text + "vmstate: local:100/vm-100-state-s1.raw\n").unwrap();
+            std::fs::write(&path, text + "vmstate: store:100/vm-100-state-s1.raw\n").unwrap();
             match scenario {
                 "delete-leaf-ram" => (&["qm", "delsnapshot", "100", "s1"], false),
                 _ => (&["qm", "delsnapshot", "100", "s1", "--force"], false),
@@ -90,7 +90,7 @@ fn prepare(scenario: &str, root: &Path) -> (&'static [&'static str], bool) {
                 ok(root, &["qm", "snapshot", "100", name]);
                 fill(
                     root,
-                    "local:100/vm-100-disk-0.qcow2",
+                    "store:100/vm-100-disk-0.qcow2",
                     name.as_bytes()[1],
                     150_000,
                 );
@@ -99,10 +99,10 @@ fn prepare(scenario: &str, root: &Path) -> (&'static [&'static str], bool) {
         }
         "rollback-offline" | "rollback-ram" => {
             ok(root, &["qm", "snapshot", "100", "s1"]);
-            fill(root, "local:100/vm-100-disk-0.qcow2", 77, 150_000);
+            fill(root, "store:100/vm-100-disk-0.qcow2", 77, 150_000);
             ok(
                 root,
-                &["qm", "set", "100", "--scsi7", "local:0.001,format=qcow2"],
+                &["qm", "set", "100", "--scsi7", "store:0.001,format=qcow2"],
             );
             match scenario {
                 "rollback-offline" => (&["qm", "rollback", "100", "s1"], true),

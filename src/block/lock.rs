@@ -39,7 +39,16 @@ fn call(file: &File, command: i32, kind: i32, byte: i64) -> std::io::Result<libc
 /// Takes the locks of a reader or writer on an open file; they go when the last copy of the descriptor is closed.
 pub fn take(file: &File, path: &Path, writable: bool) -> Result<()> {
     let used = if writable { WRITER } else { READER };
-    let done = take_bytes(file, used);
+    // A process that is being started by a thread of the holder shares the descriptor until its exec: wait that out.
+    let mut done = take_bytes(file, used);
+    for _ in 0..10 {
+        if !matches!(done, Ok(false)) {
+            break;
+        }
+        release(file, used);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        done = take_bytes(file, used);
+    }
     match done {
         Ok(true) => Ok(()),
         Ok(false) => {

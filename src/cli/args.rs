@@ -38,13 +38,6 @@ pub fn positional(name: &'static str, help: &'static str) -> Arg {
         .allow_hyphen_values(true)
 }
 
-/// Several positional arguments, at least one.
-pub fn positionals(name: &'static str, help: &'static str) -> Arg {
-    positional(name, help)
-        .num_args(1..)
-        .action(ArgAction::Append)
-}
-
 /// The value of an option or positional, if it was given.
 pub fn text(matches: &ArgMatches, name: &str) -> Option<String> {
     matches
@@ -175,9 +168,7 @@ fn meaning(command: &Command, keys: Keys, name: &str, double: bool) -> Result<Me
     };
     let named = |arg: &&Arg| {
         arg.get_long() == Some(name)
-            || arg
-                .get_all_aliases()
-                .is_some_and(|all| all.iter().any(|a| *a == name))
+            || arg.get_all_aliases().is_some_and(|all| all.contains(&name))
             || (!double && arg.get_short().is_some_and(|c| name == c.to_string()))
     };
     if let Some(arg) = command.get_arguments().find(named) {

@@ -4,6 +4,9 @@ use super::args::{flag, flag_arg, option, positional, text};
 use super::context::Context;
 use super::verb::Verb;
 use super::{explain_storage, explain_vm};
+use crate::format::size;
+use crate::format::storage_cfg::StorageCfg;
+use crate::format::vm_config::VmConfig;
 use crate::model::{Error, Result};
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
@@ -44,7 +47,11 @@ fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
         return batch(ctx, &what, m);
     }
     let (kind, input) = single(&what, m)?;
-    let answer = ask(&kind, &input)?;
+    let mut answer = match what.as_str() {
+        "size" => sizes(&input),
+        _ => ask(&kind, &input)?,
+    };
+    add_problems(&what, &input, &mut answer);
     if ctx.json() {
         ctx.object([("what", what.into()), ("input", input), ("reading", answer)]);
         return Ok(0);
@@ -82,7 +89,7 @@ fn single(what: &str, m: &ArgMatches) -> Result<(String, Value)> {
         }
         "size" => ("parse-size".into(), json!({"input": word()?})),
         "config" => ("config-roundtrip".into(), json!({"input": file(&word()?)?})),
-        "storage-cfg" => ("parse_config".into(), json!({"text": file(&word()?)?})),
+        "storage-cfg" => ("storage-cfg".into(), json!({"text": file(&word()?)?})),
         other => {
             let text = word()?;
             let input = serde_json::from_str(&text).map_err(|e| {
@@ -92,6 +99,46 @@ fn single(what: &str, m: &ArgMatches) -> Result<(String, Value)> {
             (other.to_owned(), input)
         }
     })
+}
+
+/// How a size is read in each place that takes one.
+fn sizes(input: &Value) -> Value {
+    let text = input["input"].as_str().unwrap_or_default();
+    let told = |read: Result<Value>| read.unwrap_or_else(|e| json!({"error": e.full_text()}));
+    json!({
+        "in a drive (size=)": size::parse_disk_size(text).map_or_else(
+            || json!({"error": "not a size"}),
+            |bytes| json!({"bytes": bytes, "printed": bytes.to_string()}),
+        ),
+        "in pvesm alloc": told(size::parse_alloc_size(text).map(|bytes| json!({"bytes": bytes}))),
+        "in qm resize": told(size::parse_size_change(text).map(|change| match change {
+            size::SizeChange::To(bytes) => json!({"to": bytes}),
+            size::SizeChange::Plus(bytes) => json!({"plus": bytes}),
+        })),
+    })
+}
+
+/// What in a file could not be understood, with line and column.
+fn add_problems(what: &str, input: &Value, answer: &mut Value) {
+    let bytes = |field: &str| {
+        input[field]
+            .as_str()
+            .unwrap_or_default()
+            .as_bytes()
+            .to_vec()
+    };
+    let problems = match what {
+        "config" => VmConfig::parse(&bytes("input")).problems().to_vec(),
+        "storage-cfg" => StorageCfg::parse(&bytes("text")).problems().to_vec(),
+        _ => return,
+    };
+    let all: Vec<Value> = problems
+        .iter()
+        .map(|p| json!({"line": p.line, "column": p.column, "message": p.message}))
+        .collect();
+    if let Value::Object(fields) = answer {
+        fields.insert("problems".into(), all.into());
+    }
 }
 
 /// A file's text. Bytes that are no UTF-8 become U+FFFD: they are explained, not written back.

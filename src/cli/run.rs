@@ -1,7 +1,6 @@
 //! The one path of every changing command: intent, then plan only or run; it knows no command by name.
 
 use super::context::Context;
-use super::plan_text;
 use crate::engine::Report;
 use crate::model::{Error, ErrorKind, Result};
 use crate::plan::{Intent, Plan};
@@ -71,7 +70,7 @@ pub fn show_plan(ctx: &Context, plan: &Plan) -> Result<()> {
             .chain(&plan.done)
             .for_each(|l| ctx.line(l));
     } else {
-        ctx.text(plan_text::plan(plan));
+        ctx.text(crate::plan::render::render(plan));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Configured storages as they are now, for every command that lists them; changes nothing.
 
 use super::context::Context;
+use crate::engine::node_name;
 use crate::format::storage_cfg::StorageSection;
 use crate::model::{ContentType, Result, Space, StorageId};
 use serde_json::{Value, json};
@@ -30,10 +31,9 @@ pub struct Filter {
 
 /// Sorted by name.
 pub fn rows(ctx: &Context, filter: &Filter) -> Result<Vec<Row>> {
-    let (_, cfg) = ctx.engine.storage_cfg()?;
+    let sections = ctx.engine.sections()?;
     let node = node_name();
-    let mut rows: Vec<Row> = cfg
-        .sections()
+    let mut rows: Vec<Row> = sections
         .iter()
         .filter(|s| filter.storage.as_ref().is_none_or(|id| s.id == *id))
         .filter_map(|section| {
@@ -97,11 +97,4 @@ impl Row {
             "reason": self.reason,
         })
     }
-}
-
-/// This node's name: the host name up to the first dot.
-pub fn node_name() -> String {
-    let name = rustix::system::uname();
-    let text = name.nodename().to_string_lossy();
-    text.split('.').next().unwrap_or_default().to_owned()
 }

@@ -8,6 +8,7 @@ use crate::model::{Error, OpId, Outcome, Result, VmId};
 use crate::plan::Plan;
 use crate::sys::process::ProcessId;
 use crate::sys::{clock, fs};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -220,7 +221,10 @@ impl Journal {
     pub fn begin(dir: &Path, op: OpId, plan: Plan) -> Result<Self> {
         fs::create_dirs(dir)?;
         let path = dir.join(format!("{op}.journal"));
-        let file = fs::create_new(&path, 0o640)?;
+        let unborn = dir.join(format!("{op}.{UNBORN}"));
+        let file = fs::create_new(&unborn, 0o640)?;
+        // Held until this process ends: recovery removes an unborn journal that nobody holds.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         let started = clock::now();
         let owner = ProcessId::current();
         let story = Story {
@@ -232,20 +236,24 @@ impl Journal {
         };
         let mut journal = Journal {
             file,
-            path,
+            path: unborn.clone(),
             hash: String::new(),
             next: 0,
             story,
         };
-        let begun = journal.append(&[Record::Begin {
+        let first = Record::Begin {
             op,
             owner,
             started,
             plan: Box::new(plan),
-        }]);
-        begun.and_then(|()| fs::sync_dir(dir)).inspect_err(|_| {
-            let _ = std::fs::remove_file(&journal.path);
+        };
+        let begun = journal
+            .append(&[first])
+            .and_then(|()| fs::rename_new(&unborn, &path));
+        begun.inspect_err(|_| {
+            let _ = std::fs::remove_file(&unborn);
         })?;
+        journal.path = path;
         Ok(journal)
     }
 
@@ -319,6 +327,22 @@ impl Journal {
 /// Plans carry config texts twice or more; a config is at most 1 MiB.
 pub const MAX_BYTES: u64 = 1 << 30;
 
+/// Extension of a journal whose first line is not yet whole.
+const UNBORN: &str = "unborn";
+
+/// Removes unborn journals of dead processes: nothing was done under them.
+pub fn remove_unborn(dir: &Path) -> Result<()> {
+    for path in files_with(dir, UNBORN)? {
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Moves an ended journal to the finished tasks.
 pub fn shelve(path: &Path, task_dir: &Path) -> Result<()> {
     fs::create_dirs(task_dir)?;
@@ -328,6 +352,10 @@ pub fn shelve(path: &Path, task_dir: &Path) -> Result<()> {
 
 /// Journal files of a directory, oldest first.
 pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    files_with(dir, "journal")
+}
+
+fn files_with(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -336,7 +364,7 @@ pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = entries
         .flatten()
         .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|x| x == "journal"))
+        .filter(|p| p.extension().is_some_and(|x| x == extension))
         .collect();
     found.sort();
     Ok(found)

@@ -83,12 +83,40 @@ impl Engine {
         }
     }
 
+    /// Storages as configured, with the implied `local` of Proxmox; below another root than `/` that one lies in the
+    /// root too, and is not implied where the root has no such directory.
+    pub fn sections(&self) -> Result<Vec<StorageSection>> {
+        Ok(self.rooted(self.storage_cfg()?.1.sections()))
+    }
+
+    fn rooted(&self, mut sections: Vec<StorageSection>) -> Vec<StorageSection> {
+        if self.paths.root() == std::path::Path::new("/") {
+            return sections;
+        }
+        let inside = self.paths.root().join("var/lib/vz");
+        let is_implied =
+            |s: &StorageSection| s.id.as_str() == "local" && s.get("path") == Some("/var/lib/vz");
+        sections.retain(|s| !is_implied(s) || inside.is_dir());
+        for section in sections.iter_mut().filter(|s| is_implied(s)) {
+            for (_, value) in section
+                .properties
+                .iter_mut()
+                .filter(|(key, _)| key == "path")
+            {
+                *value = inside.display().to_string();
+            }
+        }
+        sections
+    }
+
     pub fn section(&self, id: &StorageId) -> Result<StorageSection> {
-        let (_, cfg) = self.storage_cfg()?;
-        cfg.find(id).ok_or_else(|| {
-            Error::not_found(format!("storage '{id}' does not exist"))
-                .hint("list storages with: pvesm status")
-        })
+        self.sections()?
+            .into_iter()
+            .find(|s| s.id == *id)
+            .ok_or_else(|| {
+                Error::not_found(format!("storage '{id}' does not exist"))
+                    .hint("list storages with: pvesm status")
+            })
     }
 
     /// `Unsupported` when there is no backend for its kind, `NotFound` when it is not configured, `Offline` when disabled.

@@ -71,7 +71,7 @@ impl Engine {
         wanted: impl Fn(&StorageId) -> bool,
     ) -> BTreeMap<StorageId, StorageView> {
         let mut storages = BTreeMap::new();
-        for section in cfg.sections() {
+        for section in self.rooted(cfg.sections()) {
             let id = section.id.clone();
             let mut view = StorageView {
                 facts: None,

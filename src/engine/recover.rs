@@ -10,7 +10,6 @@ use crate::sys::clock;
 use crate::sys::process::ProcessId;
 use std::cell::RefCell;
 use std::path::Path;
-use std::time::Duration;
 
 /// How one open operation ended.
 enum Ended {
@@ -24,6 +23,7 @@ impl Engine {
     pub fn recover(&self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         let mut failure = None;
+        journal::remove_unborn(&self.paths.journal_dir())?;
         for path in journal::files(&self.paths.journal_dir())? {
             match self.recover_one(&path) {
                 Ok(Ended::Recovered(line)) => lines.push(line),
@@ -48,6 +48,7 @@ impl Engine {
 
     /// Every changing command begins with this. What cannot be recovered stops only commands on the same machine.
     pub(super) fn recover_before(&self, vmid: Option<VmId>) -> Result<()> {
+        journal::remove_unborn(&self.paths.journal_dir())?;
         for path in journal::files(&self.paths.journal_dir())? {
             if let Err(error) = self.recover_one(&path) {
                 let same = vmid.is_none()
@@ -75,16 +76,13 @@ impl Engine {
         };
         let story = match journal::read(&bytes, &shown)? {
             journal::Reading::Story { story, .. } => story,
+            // A journal gets its name only when its first line is durable.
             journal::Reading::Empty => {
-                // A begin line is one write; a file without it belongs to a dead process unless it is brand new.
-                let age = std::fs::metadata(path)
-                    .and_then(|m| m.modified())
-                    .ok()
-                    .and_then(|t| t.elapsed().ok());
-                if age.is_none_or(|a| a > Duration::from_secs(2)) || !self.someone_works() {
-                    crate::sys::fs::remove_file(path)?;
-                }
-                return Ok(Ended::LeftAlone);
+                return Err(
+                    Error::integrity(format!("journal '{shown}' is empty")).hint(
+                        "move it away; then look for what it may have left with: volvisor audit",
+                    ),
+                );
             }
         };
         if story.end().is_some() {
@@ -143,15 +141,6 @@ impl Engine {
                 .finish("undone", &self.paths.task_dir())?;
             Ok(Ended::Recovered(format!("{what}: undone")))
         }
-    }
-
-    fn someone_works(&self) -> bool {
-        let Ok(entries) = std::fs::read_dir(self.paths.lease_dir()) else {
-            return false;
-        };
-        entries
-            .flatten()
-            .any(|e| e.metadata().is_ok_and(|m| m.len() > 0))
     }
 
     /// Run files of machines that are gone, and half-written configs. Harmless while others work: a live machine's files

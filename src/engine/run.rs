@@ -228,12 +228,13 @@ pub(super) fn objects(plan: &Plan) -> BTreeSet<String> {
 
 fn new_op() -> OpId {
     let random = clock::entropy();
+    // Sorts by time of birth; the random byte keeps two processes apart.
+    let micros = clock::now_micros();
     let text = format!(
-        "{}-{:02x}{:02x}{:02x}",
-        clock::now(),
-        random[0],
-        random[1],
-        random[2]
+        "{}-{:06}{:02x}",
+        micros / 1_000_000,
+        micros % 1_000_000,
+        random[0]
     );
     OpId::parse(&text).expect("digits and a dash are valid")
 }

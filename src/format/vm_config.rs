@@ -340,7 +340,7 @@ impl VmConfig {
             .filter(|t| !t.is_empty())
             .map(|t| t.trim_end_matches('\n').split('\n').collect::<Vec<_>>());
         for (at, line) in lines.unwrap_or_default().into_iter().enumerate() {
-            let raw = format!("#{}\n", encode(line)).into_bytes();
+            let raw = format!("#{}\n", encode_description(line)).into_bytes();
             part.lines.insert(
                 at,
                 Line {
@@ -458,7 +458,8 @@ fn decode(text: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn encode(text: &str) -> String {
+/// Percent-encodes everything but printable ASCII without `%` and `:` (also newlines).
+pub fn encode_description(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         match byte {

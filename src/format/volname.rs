@@ -1,10 +1,12 @@
 //! How each storage kind reads a volume name (pve-storage 2.1), and which name comes next (2.3); never looks at bytes of a volume.
 
+mod archive;
 mod file_names;
 mod host_path;
 mod next;
 mod transfer;
 
+pub use archive::{ArchiveName, Unpack, archive_name, decompressor};
 pub use file_names::subdir_of;
 pub use host_path::{content_dir, host_path, volume_of_path};
 pub use next::{named, next_disk_name, next_free};

@@ -68,9 +68,10 @@ impl StorageId {
             && bytes
                 .iter()
                 .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b));
-        if text.len() == 1 && bytes[0].is_ascii_alphanumeric() {
+        if text.chars().nth(1).is_none() {
             return Err(Error::usage(format!(
-                "storage ID '{text}' cannot be shorter than 2 characters"
+                "storage ID '{}' cannot be shorter than 2 characters",
+                text.escape_debug()
             )));
         }
         if !valid {

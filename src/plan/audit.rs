@@ -3,7 +3,9 @@
 use super::{World, naming};
 use crate::format::drive::Drive;
 use crate::format::vm_config::Section;
-use crate::model::{Identity, SnapshotName, StorageId, VmId, VolumeId, VolumeInfo, VolumeName};
+use crate::model::{
+    Identity, SnapshotMethod, SnapshotName, StorageId, VmId, VolumeId, VolumeInfo, VolumeName,
+};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -46,6 +48,19 @@ pub struct Finding {
     pub age_s: Option<u64>,
     pub evidence: String,
     pub suggestion: String,
+}
+
+impl Finding {
+    /// The volume that `audit --fix quarantine` moves to the trash: one that no config names.
+    pub fn quarantinable(&self) -> Option<VolumeId> {
+        use FindingKind::{LeakedState, VolumeWithoutReference, VolumeWithoutVm};
+        match self.kind {
+            VolumeWithoutVm | VolumeWithoutReference | LeakedState => {
+                VolumeId::parse(&self.object).ok()
+            }
+            _ => None,
+        }
+    }
 }
 
 /// One place where a config names a volume.
@@ -354,22 +369,32 @@ impl<'w> Audit<'w> {
                 _ => None,
             })
             .collect();
-        let lost: Vec<&str> = info
+        let lost: Vec<_> = info
             .snapshots
             .iter()
-            .map(|s| s.name.as_str())
-            .filter(|n| !recorded.contains(n) && SnapshotName::parse(n).is_ok())
+            .filter(|s| !recorded.contains(s.name.as_str()) && SnapshotName::parse(&s.name).is_ok())
+            .map(|s| (s.name.clone(), s.method))
             .collect();
-        for name in lost {
-            let mut finding_id = id.to_string();
-            finding_id.push('@');
-            finding_id.push_str(name);
+        for (name, method) in lost {
+            let suggestion = match method {
+                SnapshotMethod::Qcow2Internal => {
+                    format!(
+                        "qemu-img snapshot -d {name} \"$(pvesm path {id})\" (with its VM stopped)"
+                    )
+                }
+                _ => format!(
+                    "delete snapshot '{name}' of {id} with the storage's own tool ({method})"
+                ),
+            };
+            let evidence = format!(
+                "the storage holds snapshot '{name}', no section of a VM config records it on this volume"
+            );
             self.push(
                 FindingKind::StorageSnapshotWithoutSection,
                 id,
                 None,
-                format!("the storage holds snapshot '{name}', no section of a VM config records it on this volume"),
-                format!("volvisor snapshot delete {finding_id}"),
+                evidence,
+                suggestion,
             );
         }
     }

@@ -3,6 +3,7 @@
 use super::step::StopHow;
 use super::{Plan, Step};
 use crate::model::Text;
+use std::collections::HashMap;
 use std::fmt::Write;
 
 /// Numbered steps with their effects; ends with a newline.
@@ -163,12 +164,46 @@ fn list(volumes: &[crate::model::VolumeId]) -> String {
     words.join(", ")
 }
 
-/// Lines that differ, with the section they stand in; common lines are left out.
+/// A config text cut at its `[section]` headers; the first part has an empty header.
+fn cut(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut parts = vec![("", Vec::new())];
+    for line in text.lines().filter(|l| !l.is_empty()) {
+        if line.starts_with('[') {
+            parts.push((line, Vec::new()));
+        } else if let Some((_, lines)) = parts.last_mut() {
+            lines.push(line);
+        }
+    }
+    parts
+}
+
+/// Lines that differ, section by section; common lines are left out.
 fn difference(out: &mut String, before: Option<&Text>, after: Option<&Text>) {
     let text = |t: Option<&Text>| t.map(|t| t.lossy().into_owned()).unwrap_or_default();
     let (old, new) = (text(before), text(after));
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    let front = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let (old, new) = (cut(&old), cut(&new));
+    let was: HashMap<&str, &Vec<&str>> = old.iter().map(|(h, l)| (*h, l)).collect();
+    let is: HashMap<&str, &Vec<&str>> = new.iter().map(|(h, l)| (*h, l)).collect();
+    let none = Vec::new();
+    for (header, lines) in &new {
+        match was.get(header) {
+            Some(before) if *before == lines => {}
+            Some(before) => section(out, ' ', header, before, lines),
+            None => section(out, '+', header, &none, lines),
+        }
+    }
+    for (header, lines) in &old {
+        if !is.contains_key(header) {
+            section(out, '-', header, lines, &none);
+        }
+    }
+}
+
+fn section(out: &mut String, sign: char, header: &str, old: &[&str], new: &[&str]) {
+    if !header.is_empty() {
+        put(out, format_args!("       {sign} {header}"));
+    }
+    let front = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old, new) = (&old[front..], &new[front..]);
     let back = old
         .iter()
@@ -184,9 +219,7 @@ fn difference(out: &mut String, before: Option<&Text>, after: Option<&Text>) {
         return;
     }
     for (sign, line) in longest_common(old, new) {
-        if !line.is_empty() {
-            put(out, format_args!("       {sign} {line}"));
-        }
+        put(out, format_args!("       {sign} {line}"));
     }
 }
 

@@ -100,7 +100,8 @@ fn machine(draft: &mut Draft<'_>, seen: &Seen<'_>, vmid: VmId) -> Result<()> {
         };
         used.insert(check::listed(id, info));
         same.insert(&info.identity);
-        if drive.is_cdrom() {
+        // A machine only uses a foreign volume: its owner keeps book of the size.
+        if drive.is_cdrom() || info.owner != Some(vmid.get()) {
             continue;
         }
         let written = drive.size().unwrap_or(ByteCount(0));

@@ -26,3 +26,20 @@ pub fn entropy() -> [u8; 32] {
     }
     bytes
 }
+
+/// Seconds that local time (`TZ`, else /etc/localtime) is ahead of UTC at this moment; 0 when unknown.
+pub fn local_offset(seconds: u64) -> i64 {
+    let Ok(time) = libc::time_t::try_from(seconds) else {
+        return 0;
+    };
+    let mut parts = std::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are valid for the call; localtime_r writes the whole struct or returns null and writes nothing,
+    // and an all-zero `tm` is a valid value.
+    let parts = unsafe {
+        if libc::localtime_r(&time, parts.as_mut_ptr()).is_null() {
+            return 0;
+        }
+        parts.assume_init()
+    };
+    parts.tm_gmtoff
+}

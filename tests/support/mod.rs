@@ -25,7 +25,7 @@ impl Scratch {
             std::env::temp_dir()
         };
         let path = base.join(format!("volvisor-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
+        remove_tree(&path);
         std::fs::create_dir_all(&path).unwrap();
         Scratch(path)
     }
@@ -36,18 +36,29 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        remove_tree(&self.0);
     }
 }
 
-/// A root with one dir storage `local` below it.
+/// Base images may carry the immutable flag.
+pub fn remove_tree(path: &Path) {
+    if std::fs::remove_dir_all(path).is_err() {
+        let _ = Command::new("chattr")
+            .args(["-R", "-f", "-i", "--"])
+            .arg(path)
+            .status();
+        let _ = std::fs::remove_dir_all(path);
+    }
+}
+
+/// A root with one dir storage `store` below it.
 pub fn new_root(at: &Path) -> PathBuf {
     let root = at.join("root");
     std::fs::create_dir_all(root.join("etc/pve/qemu-server")).unwrap();
     let store = root.join("store");
     std::fs::create_dir_all(store.join("images")).unwrap();
     let cfg = format!(
-        "dir: local\n\tpath {}\n\tcontent images,rootdir\n\n",
+        "dir: store\n\tpath {}\n\tcontent images,rootdir\n\n",
         store.display()
     );
     std::fs::write(root.join("etc/pve/storage.cfg"), cfg).unwrap();
@@ -118,7 +129,7 @@ pub fn world(root: &Path) -> BTreeMap<String, String> {
             continue;
         };
         for volume in inventory.volumes {
-            let key = format!("volume {}:{}", section.id, volume.name);
+            let key = masked_trash(&format!("volume {}:{}", section.id, volume.name));
             let mut facts = format!(
                 "{:?} {:?} ro={} problem={:?}",
                 volume.size, volume.format, volume.read_only, volume.problem

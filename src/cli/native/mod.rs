@@ -1,6 +1,7 @@
 //! `volvisor <noun> <verb>`: the native commands; one file a noun.
 
 mod audit;
+mod doctor;
 mod plan;
 mod recover;
 mod snapshot;
@@ -70,6 +71,7 @@ static VERBS: &[Verb] = &[
     trash::RESTORE,
     trash::EMPTY,
     recover::VERB,
+    doctor::VERB,
     explain::VERB,
     DEMO,
     docs::COMPLETIONS,

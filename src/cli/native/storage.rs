@@ -41,7 +41,7 @@ fn words<T: ToString>(all: &[T]) -> String {
 
 fn list(ctx: &Context, _: &ArgMatches) -> Result<i32> {
     let (_, cfg) = ctx.engine.storage_cfg()?;
-    let sections = cfg.sections();
+    let sections = ctx.engine.sections()?;
     if ctx.json() {
         let all: Vec<_> = sections
             .iter()

@@ -107,7 +107,6 @@ fn show(ctx: &Context, m: &ArgMatches) -> Result<i32> {
     let task = found[0];
     ctx.line(format!("task:    {}", task.op));
     ctx.line(format!("verb:    {}", task.verb));
-    ctx.line(format!("what:    {}", task.summary));
     ctx.line(format!(
         "started: {} UTC by process {}",
         utc(task.started),

@@ -72,7 +72,7 @@ fn list(ctx: &Context, m: &ArgMatches) -> Result<i32> {
     let vmid = parse::vmid_if_given(m, "vmid")?;
     let mut found: Vec<(StorageId, VolumeInfo)> = Vec::new();
     let mut failed = Vec::new();
-    for section in ctx.engine.storage_cfg()?.1.sections() {
+    for section in ctx.engine.sections()? {
         let asked = named.iter().any(|n| n == section.id.as_str());
         if !(asked || (named.is_empty() && section.enabled())) {
             continue;

@@ -2,9 +2,10 @@
 
 use crate::cli::args::{bad, flag, flag_arg, option, text};
 use crate::cli::context::Context;
-use crate::cli::storages::{Filter, Row, node_name, rows};
+use crate::cli::storages::{Filter, Row, rows};
 use crate::cli::verb::Verb;
 use crate::cli::{parse, storages};
+use crate::engine::node_name;
 use crate::model::{Error, Result};
 use clap::{ArgMatches, Command};
 

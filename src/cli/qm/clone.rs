@@ -34,7 +34,7 @@ fn define(command: Command) -> Command {
 }
 
 fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
-    if let Some(node) = text(m, "target").filter(|n| *n != crate::cli::storages::node_name()) {
+    if let Some(node) = text(m, "target").filter(|n| *n != crate::engine::node_name()) {
         return Err(bad("target", format!("node '{node}' is not this node")));
     }
     let intent = Intent::VmClone {

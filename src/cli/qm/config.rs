@@ -81,7 +81,7 @@ pub fn values(config: &VmConfig, section: &Section, pending: bool) -> BTreeMap<S
 }
 
 /// Control characters, `:`, `%` and everything beyond ASCII as `%XX`, so that a description is one line.
-fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
             0..=0x1f | b':' | b'%' | 0x7f..=0xff => format!("%{b:02X}"),

@@ -114,3 +114,32 @@ pub fn preallocation_option(
         (_, mode) => mode,
     }))
 }
+
+/// Where rollback goes to the newest snapshot only: what stands in the way, and Proxmox's refusal if something does. `object` is
+/// how the volume is called in the sentence.
+pub fn newest_only(
+    object: &str,
+    oldest_first: &[&str],
+    target: &str,
+) -> (Vec<String>, Option<Error>) {
+    let Some(at) = oldest_first.iter().position(|name| *name == target) else {
+        let missing = format!("can't rollback, snapshot '{target}' does not exist on '{object}'");
+        return (Vec::new(), Some(Error::not_found(missing)));
+    };
+    let blockers: Vec<String> = oldest_first[at + 1..]
+        .iter()
+        .map(|s| (*s).to_owned())
+        .collect();
+    let refusal = (!blockers.is_empty()).then(|| {
+        Error::conflict(format!(
+            "can't rollback, '{target}' is not most recent snapshot on '{object}'"
+        ))
+    });
+    (blockers, refusal)
+}
+
+/// Whether a linked clone is possible when the target must have one of these formats: an overlay on a file is always qcow2.
+pub fn clone_fits(kind: StorageKind, format: &str, target_formats: &[&str]) -> bool {
+    let native = kind == StorageKind::Btrfs && matches!(format, "raw" | "subvol");
+    !super::is_path_kind(kind) || native || target_formats.contains(&"qcow2")
+}

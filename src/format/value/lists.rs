@@ -57,7 +57,7 @@ impl FormatError {
 /// `key=value,key=value` in file order; no default key, no key twice.
 pub fn property_list(text: &str) -> Result<Vec<(&str, &str)>, FormatError> {
     let mut pairs: Vec<(&str, &str)> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = std::collections::BTreeSet::new();
     for part in text.split(',').filter(|p| !p.trim().is_empty()) {
         match part.split_once('=') {
             Some((key, value)) if !key.is_empty() && !value.is_empty() => {

@@ -23,6 +23,7 @@ g_table:
     command "bench",   g_cmd_bench,   7, 1
     command "evil",    g_cmd_evil,    3, 1
     command "wants",   g_cmd_wants,   2, 0
+    command "echo",    g_cmd_echo,    2, 0
     command "power",   g_cmd_power,   1, 0
     command "reset",   g_cmd_reset,   1, 0
     command "off",     g_power_off,   1, 0
@@ -375,29 +376,8 @@ g_cmd_wants:
     dec ebx
     jmp 2b
 
-# power: ok 1 when the button was pressed
-g_cmd_power:
-    call g_ok
-    call g_power_button
-    movzx eax, al
-    jmp g_hex
-
-# reset: through the keyboard controller, then 0xcf9
-g_cmd_reset:
-    out8 0x64, 0xfe
-    mov ecx, 1000
-2:  pause
-    dec ecx
-    jnz 2b
-    out8 0xcf9, 2
-    out8 0xcf9, 6
-2:  hlt
-    jmp 2b
-
-# exit CODE
-g_cmd_exit:
+# echo NUMBER: ok pong NUMBER
+g_cmd_echo:
+    say "ok pong"
     mov rax, [rbp + V_ARGV + 8]
-    mov dx, 0xf4
-    out dx, al
-2:  hlt
-    jmp 2b
+    jmp g_hex

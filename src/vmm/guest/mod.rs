@@ -1,4 +1,31 @@
 //! The freestanding test guest, 64 KiB of ROM assembled into this program; it needs no firmware and no operating system.
+//!
+//! It runs on our machine and, unchanged, on QEMU (`-machine q35 -bios ROM`), where it drives up to eight modern virtio-blk
+//! devices of PCI bus 0 in slot order. On COM1 it prints `volvisor-guest 1 ready` and then answers each line with one line,
+//! `ok ...` or `err CODE ...`. Every number is hexadecimal without prefix; N is a device, LBA and COUNT are 512-byte sectors.
+//!
+//! | command                                        | answer behind `ok`                                                       |
+//! |------------------------------------------------|--------------------------------------------------------------------------|
+//! | `devs`                                         | count; for each capacity, features offered, negotiated, queue size        |
+//! | `id N`                                         | the 20 bytes of the serial as 40 digits                                   |
+//! | `write N LBA COUNT SEED`                       | COUNT; the sectors hold [`pattern::sector`]                               |
+//! | `verify N LBA COUNT SEED`                      | COUNT, or `err mismatch LBA` with the first bad sector                    |
+//! | `digest N LBA COUNT`                           | [`pattern::digest`] of the bytes read                                     |
+//! | `zero N LBA COUNT [UNMAP]`, `discard N LBA COUNT` | COUNT                                                                  |
+//! | `flush N`                                      |                                                                          |
+//! | `loop N LBA SEED`                              | `running`; after any byte a second line with the number of generations    |
+//! | `bench N r\|w DEPTH BATCHES poll\|irq SPAN`    | requests, TSC ticks, interrupts                                          |
+//! | `evil N KIND`                                  | completions, status byte (`ff`: untouched), device status (bit `40`: needs reset) |
+//! | `wants MASK`                                   | features accepted from now on, low 32 bits                                |
+//! | `echo NUMBER`                                  | `pong NUMBER`                                                            |
+//! | `power`                                        | 1 when the power button was pressed (the idle guest also obeys it)        |
+//! | `reset`, `off`, `exit CODE`                    | none: the machine resets, powers off, or ends through port 0xf4           |
+//!
+//! Errors: `err io STATUS LBA`, `err mismatch LBA`, `err unsupported`, `err usage`, `err device`, `err command`,
+//! `err setup STEP`, and `err fault` when the guest itself is broken. Requests carry at most 256 sectors, in pieces of 32 KiB.
+
+pub mod client;
+pub mod pattern;
 
 use std::arch::global_asm;
 
@@ -6,6 +33,7 @@ global_asm!(
     include_str!("boot.s"),
     include_str!("serial.s"),
     include_str!("pci.s"),
+    include_str!("machine.s"),
     include_str!("virtio.s"),
     include_str!("commands.s"),
     include_str!("bench.s"),

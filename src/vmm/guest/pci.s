@@ -1,4 +1,4 @@
-# PCI bus 0 through 0xcf8/0xcfc: finds virtio-blk functions, gives them addresses, walks their capabilities; power ports.
+# PCI bus 0 through 0xcf8/0xcfc: finds virtio-blk functions, gives them addresses, walks their capabilities.
 
 .set MMIO, 0xc0000000           # 1 MiB for each device, no firmware gave any out
 
@@ -202,56 +202,3 @@ g_msix:
     or eax, r8d
     call g_cfg_write
 3:  ret
-
-# Power management ports at 0x600; a bare ICH9 must be told so first. The button may then set its bit.
-g_power_init:
-    mov r15d, DEVS
-    mov dword ptr [r15 + D_CFG], 0x8000f800
-    xor ecx, ecx
-    call g_cfg_read
-    cmp eax, 0x29188086
-    jne 2f
-    mov ecx, 0x40
-    mov eax, 0x601
-    call g_cfg_write
-    mov ecx, 0x44
-    mov eax, 0x80
-    call g_cfg_write
-2:  mov dx, 0x600
-    in ax, dx
-    cmp ax, 0xffff
-    je 3f
-    mov byte ptr [rbp + V_PM], 1
-    mov dx, 0x602
-    mov ax, 0x100
-    out dx, ax
-3:  ret
-
-# al = 1 when the power button was pressed.
-g_power_button:
-    xor eax, eax
-    cmp byte ptr [rbp + V_PM], 0
-    je 3f
-    mov dx, 0x600
-    in ax, dx
-    shr eax, 8
-    and eax, 1
-3:  ret
-
-# Obeys the power button.
-g_power_poll:
-    call g_power_button
-    test al, al
-    jnz g_power_off
-    ret
-
-# S5 with the usual sleep types, then the exit port.
-g_power_off:
-    mov dx, 0x604
-    mov ax, 0x2000
-    out dx, ax
-    mov ax, 0x3400
-    out dx, ax
-    out8 0xf4, 0
-2:  hlt
-    jmp 2b

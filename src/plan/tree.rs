@@ -1,0 +1,142 @@
+//! The snapshot tree of one machine as text, in the layout of `qm listsnapshot` (pve-vm 2.6); reads nothing but its input.
+
+use crate::format::vm_config::{Section, VmConfig};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// One line of the tree before it is placed. `current` is the machine as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    pub name: String,
+    pub parent: Option<String>,
+    /// Unix seconds; absent for `current`.
+    pub snaptime: Option<u64>,
+    pub description: Option<String>,
+}
+
+/// Snapshots of a config in file order, `current` last.
+pub fn nodes(config: &VmConfig) -> Vec<Node> {
+    let mut nodes: Vec<Node> = config
+        .snapshots()
+        .into_iter()
+        .map(|name| {
+            let section = Section::Snapshot(name.to_string());
+            Node {
+                name: name.to_string(),
+                parent: config.get(&section, "parent"),
+                snaptime: config
+                    .get(&section, "snaptime")
+                    .and_then(|t| t.parse().ok()),
+                description: config.description(&section),
+            }
+        })
+        .collect();
+    nodes.push(Node {
+        name: "current".to_owned(),
+        parent: config.get(&Section::Main, "parent"),
+        snaptime: None,
+        description: Some("You are here!".to_owned()),
+    });
+    nodes
+}
+
+/// Children under parents, by time, `current` last; a parent that does not exist makes a root. Ends with a newline.
+pub fn render(nodes: &[Node], utc_offset_s: i64) -> String {
+    let known = |name: &str| nodes.iter().any(|n| n.name == name);
+    let mut children: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
+    for node in nodes {
+        let parent = node
+            .parent
+            .as_deref()
+            .filter(|p| known(p) && *p != node.name)
+            .unwrap_or("");
+        children.entry(parent).or_default().push(node);
+    }
+    for list in children.values_mut() {
+        list.sort_by_key(|n| (n.name == "current", n.snaptime.unwrap_or(0)));
+    }
+    let mut out = String::new();
+    // A stack instead of recursion: a config may hold a chain of any length. A cycle of parents is never reached from a root.
+    let mut stack: Vec<(&Node, usize)> = children
+        .get("")
+        .into_iter()
+        .flatten()
+        .rev()
+        .map(|n| (*n, 0))
+        .collect();
+    while let Some((node, depth)) = stack.pop() {
+        line(&mut out, node, depth, utc_offset_s);
+        if let Some(list) = children.get(node.name.as_str()) {
+            stack.extend(list.iter().rev().map(|n| (*n, depth + 1)));
+        }
+    }
+    out
+}
+
+fn line(out: &mut String, node: &Node, depth: usize, utc_offset_s: i64) {
+    let prefix = format!("{}`->", " ".repeat(depth));
+    let width = 30usize.saturating_sub(prefix.len());
+    let time = node
+        .snaptime
+        .map(|t| date_time(t as i64 + utc_offset_s))
+        .unwrap_or_default();
+    let text = match node.description.as_deref() {
+        None | Some("") => "no-description",
+        Some(text) => text.split('\n').next().unwrap_or(""),
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{prefix} {:<width$} {time:<23} {text}", node.name);
+}
+
+/// `YYYY-MM-DD HH:MM:SS` of seconds since 1970.
+pub fn date_time(seconds: i64) -> String {
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+/// Days since 1970-01-01 to a date of the proleptic Gregorian calendar.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right_around_leap_days_and_before_the_epoch() {
+        assert_eq!(date_time(0), "1970-01-01 00:00:00");
+        assert_eq!(date_time(951_782_400), "2000-02-29 00:00:00");
+        assert_eq!(date_time(1_700_000_000), "2023-11-14 22:13:20");
+        assert_eq!(date_time(-1), "1969-12-31 23:59:59");
+    }
+
+    #[test]
+    fn a_cycle_of_parents_does_not_hang() {
+        let node = |name: &str, parent: &str| Node {
+            name: name.to_owned(),
+            parent: Some(parent.to_owned()),
+            ..Node::default()
+        };
+        assert_eq!(render(&[node("aa", "bb"), node("bb", "aa")], 0), "");
+    }
+}
