@@ -26,7 +26,7 @@ fn rules(keep: &Value) -> KeepRules {
 
 #[test]
 fn every_observed_group_gets_the_same_marks() {
-    let text = include_str!("../testdata/cases/storage/prune_mark.jsonl");
+    let text = include_str!("../testdata/cases/plan/prune_mark.jsonl");
     let mut tried = 0;
     for line in text.lines() {
         let case: Value = serde_json::from_str(line).unwrap();

@@ -35,7 +35,7 @@ fn cases(path: &Path) -> Vec<Case> {
 }
 
 /// Files of this directory that other stories run.
-const ELSEWHERE: &[&str] = &["cli_output"];
+const ELSEWHERE: &[&str] = &["cli_output", "prune_mark"];
 
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
@@ -138,4 +138,15 @@ fn the_originals_own_storage_suite_passes() {
         wrong.extend(failures);
     }
     report("the original's own storage cases", count, &wrong);
+}
+
+#[test]
+fn a_mebibyte_of_storage_cfg_takes_no_longer_than_its_length() {
+    let started = std::time::Instant::now();
+    for unit in ["x", " ", "a:", "a: bb\n\n", "dir: a1\n\n", " k v\n", "\r\n"] {
+        let text = format!("dir: st\n\tnodes {}", unit.repeat((1 << 20) / unit.len()));
+        let answer = explain("parse_config", &serde_json::json!({ "text": text })).unwrap();
+        assert!(answer["ids"]["local"].is_object());
+    }
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }

@@ -22,10 +22,8 @@ impl Root {
         let root = Root { dir };
         std::fs::create_dir_all(root.path("etc/pve/qemu-server")).unwrap();
         std::fs::create_dir_all(root.path("store")).unwrap();
-        std::fs::create_dir_all(root.path("local")).unwrap();
         let cfg = format!(
-            "dir: local\n\tpath {}\n\ndir: st\n\tpath {}\n\tcontent images,iso\n\nnfs: far\n\tserver 192.0.2.1\n\texport /x\n\tpath {}\n\tcontent images\n\tdisable\n",
-            root.path("local").display(),
+            "dir: st\n\tpath {}\n\tcontent images,iso\n\nnfs: far\n\tserver 192.0.2.1\n\texport /x\n\tpath {}\n\tcontent images\n\tdisable\n",
             root.path("store").display(),
             root.path("far").display(),
         );

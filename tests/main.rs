@@ -1,5 +1,10 @@
 //! One test binary; each module is a story with its own sentence.
 
+/// Machines run on real KVM and are controlled through their sockets.
+mod machine;
+/// The built-in test guest drives the devices of a real machine.
+mod machine_guest;
+
 /// Helpers of the stories.
 mod support;
 
@@ -20,6 +25,8 @@ mod tidy;
 mod cases_storage;
 /// A qcow2 image survives SIGKILL at every write and a full disk.
 mod qcow2_crash;
+/// Damaged and lying qcow2 images give errors, nothing worse.
+mod qcow2_hostile;
 /// The qcow2 engine and QEMU's tools agree on every byte and every count.
 mod qcow2_interop;
 
@@ -27,5 +34,9 @@ mod qcow2_interop;
 mod cases_prune;
 /// Rescan agrees with the original, minus its hazards.
 mod cases_rescan;
+/// Texts of the VM layer are read as the original reads them.
+mod cases_vm;
 /// What planners promise: right steps, refusals with a way out, nothing to do twice.
 mod plan_stories;
+/// The qcow2 engine next to QEMU's tools, one situation after another.
+mod qcow2_stories;

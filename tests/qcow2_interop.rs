@@ -121,7 +121,7 @@ impl Dice {
     }
 }
 
-fn scratch() -> (tempfile::TempDir, PathBuf) {
+pub fn scratch() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image.qcow2");
     (dir, path)
@@ -158,7 +158,7 @@ fn an_image_we_create_is_clean_and_empty_for_qemu_at_every_cluster_size() {
 }
 
 /// A random life of an image next to a model in memory: writes, zeros, discards, snapshots, growth, reopening.
-fn life(
+pub fn life(
     seed: u64,
     path: &Path,
     base: &[u8],

@@ -7,7 +7,7 @@ use crate::model::{Error, Result};
 const PIECE: u64 = 1 << 20;
 
 /// Copies everything `source` may hold onto `target`, which must be at least as large and read as zeros where nothing was
-/// written. `progress` is told the bytes done and the bytes there are; zero blocks inside data are not written either.
+/// written. `progress` is told the bytes of data done so far and in all; zero blocks inside data are not written either.
 pub fn copy_range(
     source: &dyn BlockDevice,
     target: &dyn BlockDevice,
@@ -22,8 +22,8 @@ pub fn copy_range(
     let extents = source.data_extents()?;
     let total = extents.iter().map(|extent| extent.len()).sum();
     let mut done = 0;
-    let mut buffer = vec![0; PIECE as usize];
     progress(0, total);
+    let mut buffer = vec![0; PIECE as usize];
     for extent in extents {
         let mut at = extent.start();
         while at < extent.end() {

@@ -3,7 +3,7 @@
 use super::args::{flag, flag_arg, option, positional, text};
 use super::context::Context;
 use super::verb::Verb;
-use super::{explain_storage, explain_vm};
+use super::{explain_plan, explain_storage, explain_vm};
 use crate::format::size;
 use crate::format::storage_cfg::StorageCfg;
 use crate::format::vm_config::VmConfig;
@@ -210,6 +210,7 @@ fn answer(what: &str, case: &Value, m: &ArgMatches) -> Result<Value> {
 fn ask(kind: &str, input: &Value) -> Result<Value> {
     explain_storage::explain(kind, input)
         .or_else(|| explain_vm::explain(kind, input))
+        .or_else(|| explain_plan::explain(kind, input))
         .ok_or_else(|| {
             Error::usage(format!("explain does not know '{kind}'")).hint(
                 "use volname, volid, drive, property, config, storage-cfg, size, or the name of a case file",

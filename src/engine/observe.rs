@@ -28,7 +28,13 @@ impl Engine {
             }
             Look::For(intent) => {
                 let wanted: Vec<VmId> = match **intent {
-                    Intent::Rescan { vmid: None } | Intent::Quarantine { .. } => vmids,
+                    // Who else uses the volume? Only all configs together can tell.
+                    Intent::Rescan { vmid: None }
+                    | Intent::Quarantine { .. }
+                    | Intent::VolumeFree { .. }
+                    | Intent::VolumeResize { .. }
+                    | Intent::VolumeRename { .. }
+                    | Intent::VmDestroy { .. } => vmids,
                     _ => subjects(intent)
                         .into_iter()
                         .filter(|id| vmids.contains(id))

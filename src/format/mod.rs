@@ -8,4 +8,5 @@ pub mod storage_cfg;
 pub mod storage_kind;
 pub mod value;
 pub mod vm_config;
+pub mod vm_key;
 pub mod volname;

@@ -1,8 +1,11 @@
 //! A VM config as a lossless document (pve-vm 1.1-1.4): keys, sections and lines we do not understand stay in place; changing
 //! one key changes one line. It never checks whether a change makes sense.
 
+pub mod original;
+
 use super::drive::Drive;
 pub use super::storage_cfg::{Problem, digest};
+use super::vm_key;
 use crate::model::{Slot, SnapshotName};
 
 /// A part of the file.
@@ -136,9 +139,11 @@ impl VmConfig {
                 continue;
             }
             let kind = line_kind(raw);
-            if kind == Kind::Odd && parts.last().is_some_and(|p| p.section.is_some()) {
-                problems.push(problem(index, 1, "unable to parse line"));
-            }
+            problems.extend(line_problem(
+                index,
+                &kind,
+                parts.last().and_then(|p| p.section.as_ref()),
+            ));
             if let Some(part) = parts.last_mut() {
                 part.lines.push(Line {
                     raw: raw.to_vec(),
@@ -311,11 +316,11 @@ impl VmConfig {
         for line in &part.lines {
             match &line.kind {
                 Kind::Description => {
-                    text.push_str(&decode(&trimmed(&line.raw)[1..]));
+                    text.push_str(&decode_description(&trimmed(&line.raw)[1..]));
                     text.push('\n');
                 }
                 Kind::Key { key, value } if key == "description" => {
-                    text.push_str(&decode(value.as_bytes()));
+                    text.push_str(&decode_description(value.as_bytes()));
                     text.push('\n');
                 }
                 _ => {}
@@ -402,7 +407,27 @@ impl VmConfig {
 
     /// What Proxmox itself would write for this content (used to compare with the observed cases).
     pub fn canonical(&self) -> Vec<u8> {
-        self.to_bytes()
+        original::read(&self.to_bytes(), "").write().into_bytes()
+    }
+}
+
+/// Values are checked in the sections that say what the machine is now; those of a snapshot when it is used.
+fn line_problem(index: usize, kind: &Kind, section: Option<&Section>) -> Option<Problem> {
+    let section = section?;
+    match kind {
+        Kind::Odd => Some(problem(index, 1, "unable to parse line")),
+        Kind::Key { key, .. } if key == "delete" && *section == Section::Pending => None,
+        Kind::Key { key, value } if matches!(section, Section::Main | Section::Pending) => {
+            let error = match key.as_str() {
+                "cdrom" | "smp" => return None,
+                _ => match vm_key::check_value(key, value) {
+                    Err(error) => error,
+                    Ok(_) => Drive::parse(Slot::parse(key).ok()?, value).err()?,
+                },
+            };
+            Some(problem(index, key.len() + 3, error.message()))
+        }
+        _ => None,
     }
 }
 
@@ -436,7 +461,8 @@ fn key_line(key: &str, value: &str, end: &[u8]) -> Line {
     }
 }
 
-fn decode(text: &[u8]) -> String {
+/// Undoes `encode_description`; what is no escape stays.
+pub fn decode_description(text: &[u8]) -> String {
     let mut bytes = Vec::new();
     let mut at = 0;
     while at < text.len() {

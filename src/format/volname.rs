@@ -70,12 +70,31 @@ pub fn parse(kind: StorageKind, name: &str) -> Result<VolumeParts> {
         K::Pbs => pbs(name),
         K::Esxi => esxi(name),
     };
-    parts.ok_or_else(|| unreadable(kind, name))
+    parts.ok_or_else(|| {
+        let error = unreadable(kind, name);
+        if name.contains('@') {
+            return error.hint("'@' would name a snapshot; give the volume and the snapshot apart");
+        }
+        error
+    })
+}
+
+/// The text with control characters escaped, all else as it is.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 fn unreadable(kind: StorageKind, name: &str) -> Error {
     use StorageKind as K;
-    let name = name.escape_debug();
+    let name = printable(name);
     Error::usage(match kind {
         K::Dir | K::Nfs | K::Cifs | K::Cephfs | K::Btrfs => {
             format!("unable to parse directory volume name '{name}'")
@@ -104,7 +123,7 @@ pub fn check_lvm_name(name: &str) -> Result<()> {
     }
     Err(Error::usage(format!(
         "lvm name '{}' contains illegal characters",
-        name.escape_debug()
+        printable(name)
     )))
 }
 
@@ -149,19 +168,19 @@ fn lvm_thin(name: &str) -> Result<Option<VolumeParts>> {
     }))
 }
 
+/// Base name and its owner, where a name has one.
+type Base = Option<(String, u64)>;
+
 /// Splits `BASE/NAME` at the last slash where both sides read well; without one the whole text is the name.
 fn with_base<T>(
     text: &str,
     base: impl Fn(&str) -> Option<u64>,
     name: impl Fn(&str) -> Option<T>,
-) -> Option<(Option<(String, u64)>, String, T)> {
+) -> Option<(Base, String, T)> {
     let linked = text.rmatch_indices('/').find_map(|(at, _)| {
         let (left, right) = (&text[..at], &text[at + 1..]);
-        Some((
-            Some((left.to_owned(), base(left)?)),
-            right.to_owned(),
-            name(right)?,
-        ))
+        let name = name(right)?;
+        Some((Some((left.to_owned(), base(left)?)), right.to_owned(), name))
     });
     linked.or_else(|| Some((None, text.to_owned(), name(text)?)))
 }

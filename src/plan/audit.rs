@@ -1,5 +1,6 @@
 //! What is wrong between storages and configs, in both directions, with evidence and a suggestion; it changes nothing.
 
+use super::sections::Sections;
 use super::{World, naming};
 use crate::format::drive::Drive;
 use crate::format::vm_config::Section;
@@ -175,20 +176,14 @@ impl<'w> Audit<'w> {
     fn read_configs(&mut self) {
         let world = self.world;
         for (vmid, view) in &world.machines {
-            let mut sections = vec![Section::Main, Section::Pending];
-            sections.extend(
-                view.config
-                    .snapshots()
-                    .iter()
-                    .map(|s| Section::Snapshot(s.to_string())),
-            );
-            for section in sections {
-                for (slot, drive) in view.config.drives(&section) {
-                    self.read_drive(*vmid, &section, slot.to_string(), &drive);
-                }
-                let state = view.config.get(&section, "vmstate");
+            let sections = Sections::read(&view.bytes.0);
+            for (section, slot, drive) in sections.drives() {
+                self.read_drive(*vmid, section, slot.to_string(), &drive);
+            }
+            for (section, document) in sections.all() {
+                let state = document.get(section, "vmstate");
                 if let Some(id) = state.and_then(|s| VolumeId::parse(&s).ok()) {
-                    self.add_use(&id, *vmid, &section, "vmstate".to_owned(), false);
+                    self.add_use(&id, *vmid, section, "vmstate".to_owned(), false);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Refusals that many planners share: locks, templates, protection, digests, lines that cannot be read, volumes that are missing.
 
+use super::sections::Sections;
 use super::world::{VmView, World};
 use super::{Intent, naming};
 use crate::format::drive::Drive;
@@ -115,10 +116,18 @@ pub(super) fn readable(
     section: &Section,
     needed: impl Fn(&str) -> bool,
 ) -> Result<()> {
-    let Some(bad) = unread(view)
-        .into_iter()
-        .find(|u| u.section == *section && needed(&u.key))
-    else {
+    refuse_unread(vmid, view, |u| u.section == *section && needed(&u.key))
+}
+
+/// Refuses when a drive of any section cannot be read.
+pub(super) fn readable_anywhere(vmid: VmId, view: &VmView) -> Result<()> {
+    refuse_unread(vmid, view, |u| {
+        Slot::parse(&u.key).is_ok() || u.key == "vmstate"
+    })
+}
+
+fn refuse_unread(vmid: VmId, view: &VmView, needed: impl Fn(&Unread) -> bool) -> Result<()> {
+    let Some(bad) = unread(view).into_iter().find(needed) else {
         return Ok(());
     };
     Err(Error::new(
@@ -141,7 +150,41 @@ pub(super) fn drives(
     readable(vmid, view, section, |key| {
         Slot::parse(key).is_ok() || also.contains(&key)
     })?;
-    section_drives(vmid, &view.config, section)
+    section_drives(vmid, &view.config, section).map_err(|error| {
+        let unread = view
+            .config
+            .entries(section)
+            .into_iter()
+            .find(|(key, value)| {
+                Slot::parse(key).is_ok_and(|slot| Drive::parse(slot, value).is_err())
+            });
+        let Some((key, _)) = unread else { return error };
+        let line = line_of(&view.bytes.0, section, &key);
+        let text = format!("{} (line {line} of {vmid}.conf)", error.message());
+        let hint = error.hint_text().unwrap_or_default().to_owned();
+        Error::new(error.kind(), text).hint(hint)
+    })
+}
+
+/// The last line, counted from 1, that holds the key in the section.
+fn line_of(bytes: &[u8], section: &Section, key: &str) -> usize {
+    let header = match section {
+        Section::Main => String::new(),
+        Section::Pending => "[pending]".to_owned(),
+        Section::Special(kind) => format!("[special:{kind}]"),
+        Section::Snapshot(name) => format!("[{name}]"),
+    };
+    let mut here = header.is_empty();
+    let mut found = 0;
+    for (at, raw) in bytes.split(|b| *b == b'\n').enumerate() {
+        let text = String::from_utf8_lossy(raw);
+        if text.starts_with('[') {
+            here = text.trim_end().eq_ignore_ascii_case(&header);
+        } else if here && text.split(':').next() == Some(key) {
+            found = at + 1;
+        }
+    }
+    found
 }
 
 /// As `drives`, for a config that is being edited.
@@ -235,14 +278,20 @@ pub(super) fn no_dependants(id: &VolumeId, inventory: &Inventory, info: &VolumeI
 
 /// The first snapshot of the config whose section names the volume.
 pub(super) fn snapshot_using(config: &VmConfig, volume: &VolumeId) -> Option<SnapshotName> {
-    config.snapshots().into_iter().find(|name| {
-        let section = Section::Snapshot(name.to_string());
-        config
-            .drives(&section)
-            .iter()
-            .any(|(_, d)| d.volume() == Some(volume))
-            || config.get(&section, "vmstate").as_deref() == Some(volume.to_string().as_str())
-    })
+    let sections = Sections::read(&config.to_bytes());
+    let text = volume.to_string();
+    sections
+        .names()
+        .find(|name| {
+            sections.document(name).is_some_and(|(document, section)| {
+                document
+                    .drives(section)
+                    .iter()
+                    .any(|(_, d)| d.volume() == Some(volume))
+                    || document.get(section, "vmstate").as_ref() == Some(&text)
+            })
+        })
+        .cloned()
 }
 
 /// The machine (and where in it) that names the volume, among the machines that were looked at.
@@ -257,28 +306,23 @@ pub(super) fn user_of(world: &World, volume: &VolumeId) -> Option<(VmId, String)
         {
             continue;
         }
-        let mut sections = vec![Section::Main, Section::Pending];
-        sections.extend(
-            view.config
-                .snapshots()
-                .iter()
-                .map(|s| Section::Snapshot(s.to_string())),
-        );
-        for section in sections {
-            for (slot, drive) in view.config.drives(&section) {
-                if drive.volume() == Some(volume) {
-                    let place = match &section {
-                        Section::Main => slot.to_string(),
-                        Section::Pending => format!("{slot}, pending"),
-                        Section::Special(kind) => format!("{slot} of {kind}"),
-                        Section::Snapshot(name) => format!("{slot} of snapshot '{name}'"),
-                    };
-                    return Some((*vmid, place));
-                }
+        let sections = Sections::read(bytes);
+        for (section, slot, drive) in sections.drives() {
+            if drive.volume() == Some(volume) {
+                let place = match section {
+                    Section::Main => slot.to_string(),
+                    Section::Pending => format!("{slot}, pending"),
+                    Section::Special(kind) => format!("{slot} of {kind}"),
+                    Section::Snapshot(name) => format!("{slot} of snapshot '{name}'"),
+                };
+                return Some((*vmid, place));
             }
-            if view.config.get(&section, "vmstate").as_deref() == Some(text.as_str()) {
-                return Some((*vmid, "vmstate".to_owned()));
-            }
+        }
+        let is_state = sections.all().any(|(section, document)| {
+            document.get(section, "vmstate").as_deref() == Some(text.as_str())
+        });
+        if is_state {
+            return Some((*vmid, "vmstate".to_owned()));
         }
     }
     None

@@ -1,6 +1,7 @@
 //! Destroying a machine: a visible lock, its volumes one by one, its config last, so that a dying worker leaves all names.
 
 use super::draft::{Draft, Edit};
+use super::sections::Sections;
 use super::world::VmView;
 use super::{Intent, Plan, Step, World, check, naming};
 use crate::format::vm_config::Section;
@@ -87,22 +88,17 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
 
 /// Every volume the config names: drives, unused entries and memory states of now, of pending changes and of all snapshots.
 fn named_volumes(vmid: VmId, view: &VmView) -> Result<Vec<VolumeId>> {
-    let mut sections = vec![Section::Main, Section::Pending];
-    sections.extend(
-        view.config
-            .snapshots()
-            .iter()
-            .map(|s| Section::Snapshot(s.to_string())),
-    );
+    check::readable_anywhere(vmid, view)?;
+    let sections = Sections::read(&view.bytes.0);
     let mut found = BTreeSet::new();
-    for section in &sections {
-        for (_, drive) in check::drives(vmid, view, section, &["vmstate"])? {
+    for (section, document) in sections.all() {
+        for (_, drive) in check::section_drives(vmid, document, section)? {
             if drive.is_cdrom() && !drive.is_cloudinit() {
                 continue;
             }
             found.extend(drive.volume().cloned());
         }
-        if let Some(state) = view.config.get(section, "vmstate") {
+        if let Some(state) = document.get(section, "vmstate") {
             found.extend(VolumeId::parse(&state));
         }
     }

@@ -260,7 +260,12 @@ impl Edit {
     }
     /// Pushes a write when the text differs from the one written last; says whether it did.
     pub fn save(&mut self, draft: &mut Draft<'_>) -> bool {
-        let after = Text(self.config.to_bytes());
+        let text = self.config.to_bytes();
+        self.save_text(draft, text)
+    }
+    /// As `save`, for a text made another way.
+    pub fn save_text(&mut self, draft: &mut Draft<'_>, text: Vec<u8>) -> bool {
+        let after = Text(text);
         if self.before.as_ref() == Some(&after) {
             return false;
         }

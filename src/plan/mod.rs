@@ -17,6 +17,7 @@ pub mod render;
 pub mod rescan;
 mod resize;
 mod rollback;
+mod sections;
 mod settings;
 mod snapshot;
 mod snapshot_delete;

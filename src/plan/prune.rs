@@ -2,8 +2,8 @@
 
 use super::draft::Draft;
 use super::intent::KeepRules;
+use super::sections::Sections;
 use super::{Intent, Plan, World, check, snapshot_delete};
-use crate::format::vm_config::Section;
 use crate::model::{Error, Result, SnapshotName};
 use std::collections::HashSet;
 
@@ -124,21 +124,21 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
     let view = world.machine(*vmid)?;
     let mut names: Vec<SnapshotName> = Vec::new();
     let mut group = Vec::new();
-    for name in view.config.snapshots() {
+    let sections = Sections::read(&view.bytes.0);
+    for name in sections.names().cloned() {
         if prefix
             .as_ref()
             .is_some_and(|p| !name.as_str().starts_with(p.as_str()))
         {
             continue;
         }
-        let section = Section::Snapshot(name.to_string());
-        if let Some(state) = view.config.get(&section, "snapstate") {
+        if let Some(state) = sections.get(&name, "snapstate") {
             draft.note(format!(
                 "snapshot '{name}' is incomplete (snapstate = {state}) and stays"
             ));
             continue;
         }
-        let time = view.config.get(&section, "snaptime");
+        let time = sections.get(&name, "snaptime");
         let Some(time) = time.and_then(|t| t.parse::<u64>().ok()) else {
             draft.note(format!(
                 "snapshot '{name}' has no readable snaptime and stays"

@@ -1,6 +1,7 @@
 //! Taking a snapshot: a section that says `prepare`, all volumes at one instant, then the section without it; checks everything first.
 
 use super::draft::{Draft, Edit};
+use super::sections::Sections;
 use super::{Intent, Plan, Step, World, check};
 use crate::format::drive::{Drive, DriveFile};
 use crate::format::vm_config::{Section, VmConfig};
@@ -101,10 +102,10 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
 
 /// A dangling `parent: NAME` of another snapshot would become a cycle once NAME exists.
 fn forget_parent(config: &mut VmConfig, name: &SnapshotName) {
-    for other in config.snapshots() {
-        let section = Section::Snapshot(other.to_string());
-        if config.get(&section, "parent").as_deref() == Some(name.as_str()) {
-            config.remove(&section, "parent");
+    let sections = Sections::read(&config.to_bytes());
+    for other in sections.names() {
+        if sections.get(other, "parent").as_deref() == Some(name.as_str()) {
+            config.remove(&Section::Snapshot(other.to_string()), "parent");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Deleting snapshots, one or many in one plan: mark, delete in the storages, relink the tree; works also when some are gone already.
 
 use super::draft::{Draft, Edit};
+use super::sections::Sections;
 use super::world::VmView;
 use super::{Intent, Plan, Step, World, check, naming};
-use crate::format::vm_config::Section;
+use crate::format::vm_config::{Section, VmConfig};
 use crate::model::{Error, ErrorKind, Result, SnapshotName, VmId, VolumeId, VolumeInfo};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
     let Intent::SnapshotDelete { vmid, name, force } = intent else {
@@ -49,6 +50,7 @@ pub(super) fn remove_snapshots(
     check::unlocked(vmid, &view.config)?;
     check::drives(vmid, view, &Section::Main, &["lock", "template", "parent"])?;
     let unread = check::unread(view);
+    let mut sections = Sections::read(&view.bytes.0);
     let mut known: HashMap<VolumeId, Option<Known<'_>>> = HashMap::new();
     let mut work: Vec<(SnapshotName, Vec<VolumeId>)> = Vec::new();
     let mut named: Vec<VolumeId> = Vec::new();
@@ -58,8 +60,11 @@ pub(super) fn remove_snapshots(
         if unread.iter().any(|u| u.section == section) {
             check::drives(vmid, view, &section, &["parent", "vmstate", "snapstate"])?;
         }
+        let Some((document, _)) = sections.document(name) else {
+            continue;
+        };
         let mut volumes = Vec::new();
-        let drives = check::section_drives(vmid, &view.config, &section)?;
+        let drives = check::section_drives(vmid, document, &section)?;
         for (_, drive) in check::disks(&drives) {
             let Some(id) = drive.volume() else { continue };
             if !known.contains_key(id) {
@@ -73,19 +78,18 @@ pub(super) fn remove_snapshots(
                 volumes.push(seen.id.clone());
             }
         }
-        states.extend(state_volume(draft.world, vmid, view, &section));
+        states.extend(state_volume(draft.world, vmid, document, &section));
         work.push((name.clone(), volumes));
     }
 
     let mut edit = Edit::open(draft.world, vmid)?;
     let touches_storage = !states.is_empty() || work.iter().any(|(_, v)| !v.is_empty());
     if touches_storage {
-        edit.config.set(&Section::Main, "lock", "snapshot-delete");
+        sections.main.set(&Section::Main, "lock", "snapshot-delete");
         for name in doomed {
-            edit.config
-                .set(&Section::Snapshot(name.to_string()), "snapstate", "delete");
+            sections.set(name, "snapstate", Some("delete"));
         }
-        edit.save(draft);
+        edit.save_text(draft, sections.to_bytes());
     }
     draft.commit_here();
     let live = view.running.map(|_| vmid);
@@ -104,24 +108,23 @@ pub(super) fn remove_snapshots(
             identity: info.identity.clone(),
         });
     }
-    edit.config.remove(&Section::Main, "lock");
-    relink(&mut edit, doomed);
+    sections.main.remove(&Section::Main, "lock");
+    relink(&mut sections, doomed);
     for name in doomed {
-        edit.config
-            .remove_section(&Section::Snapshot(name.to_string()));
+        sections.drop_snapshot(name);
     }
     for id in named {
         let owned = known
             .get(&id)
             .and_then(Option::as_ref)
             .is_some_and(|k| k.info.owner == Some(vmid.get()));
-        if owned && let Some(slot) = naming::add_unused(&mut edit.config, &id)? {
+        if owned && let Some(slot) = naming::add_unused(&mut sections.main, &id)? {
             draft.note(format!(
                 "volume '{id}' was only in the snapshot and becomes {slot}"
             ));
         }
     }
-    edit.save(draft);
+    edit.save_text(draft, sections.to_bytes());
     Ok(())
 }
 
@@ -164,52 +167,64 @@ fn look_up<'w>(draft: &mut Draft<'w>, id: &VolumeId, force: bool) -> Result<Opti
 fn state_volume<'w>(
     world: &'w World,
     vmid: VmId,
-    view: &VmView,
+    document: &VmConfig,
     section: &Section,
 ) -> Option<(VolumeId, &'w VolumeInfo)> {
-    let id = VolumeId::parse(&view.config.get(section, "vmstate")?).ok()?;
+    let id = VolumeId::parse(&document.get(section, "vmstate")?).ok()?;
     let (_, info) = check::volume(world, &id).ok()?;
     (info.owner == Some(vmid.get())).then(|| (check::listed(&id, info), info))
 }
 
 /// Children of doomed snapshots, and the main section, hang on the nearest ancestor that stays.
-fn relink(edit: &mut Edit, doomed: &[SnapshotName]) {
-    let config = &mut edit.config;
+fn relink(sections: &mut Sections, doomed: &[SnapshotName]) {
     let gone: HashSet<&str> = doomed.iter().map(SnapshotName::as_str).collect();
-    let mut parents: BTreeMap<String, Option<String>> = BTreeMap::new();
-    for name in config.snapshots() {
-        let parent = config.get(&Section::Snapshot(name.to_string()), "parent");
-        parents.insert(name.to_string(), parent);
-    }
-    // A file edited by hand may hold a cycle: no walk is longer than there are snapshots.
-    let ancestor = |start: &str| -> Option<String> {
-        let mut at = start.to_owned();
-        for _ in 0..=parents.len() {
-            if !gone.contains(at.as_str()) {
-                return Some(at);
-            }
-            at = parents.get(&at).cloned().flatten()?;
-        }
-        None
-    };
-    let mut places: Vec<(Section, String)> = parents
-        .iter()
-        .filter(|(name, _)| !gone.contains(name.as_str()))
-        .filter_map(|(name, parent)| Some((Section::Snapshot(name.clone()), parent.clone()?)))
+    let parents: HashMap<String, Option<String>> = sections
+        .names()
+        .map(|name| (name.to_string(), sections.get(name, "parent")))
         .collect();
-    places.extend(
-        config
-            .get(&Section::Main, "parent")
-            .map(|parent| (Section::Main, parent)),
-    );
-    for (section, parent) in places {
-        if !gone.contains(parent.as_str()) {
-            continue;
+    // The answer for a doomed snapshot is remembered: a chain of thousands is walked once.
+    let mut answers: HashMap<String, Option<String>> = HashMap::new();
+    let mut survivor = |start: &str| -> Option<String> {
+        let mut walked = Vec::new();
+        let mut at = start.to_owned();
+        let found = loop {
+            if !gone.contains(at.as_str()) {
+                break Some(at);
+            }
+            if let Some(known) = answers.get(&at) {
+                break known.clone();
+            }
+            // Seen as unanswered: a cycle in a file edited by hand ends here.
+            answers.insert(at.clone(), None);
+            walked.push(at.clone());
+            match parents.get(&at).cloned().flatten() {
+                Some(parent) => at = parent,
+                None => break None,
+            }
+        };
+        for name in walked {
+            answers.insert(name, found.clone());
         }
-        match ancestor(&parent) {
-            Some(next) => config.set(&section, "parent", &next),
+        found
+    };
+    let children: Vec<(SnapshotName, String)> = sections
+        .names()
+        .filter(|name| !gone.contains(name.as_str()))
+        .filter_map(|name| Some((name.clone(), parents.get(name.as_str())?.clone()?)))
+        .filter(|(_, parent)| gone.contains(parent.as_str()))
+        .collect();
+    for (name, parent) in children {
+        let next = survivor(&parent);
+        sections.set(&name, "parent", next.as_deref());
+    }
+    let Some(parent) = sections.main.get(&Section::Main, "parent") else {
+        return;
+    };
+    if gone.contains(parent.as_str()) {
+        match survivor(&parent) {
+            Some(next) => sections.main.set(&Section::Main, "parent", &next),
             None => {
-                config.remove(&section, "parent");
+                sections.main.remove(&Section::Main, "parent");
             }
         }
     }

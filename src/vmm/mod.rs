@@ -1,6 +1,27 @@
 //! The machine: KVM, memory, PCI, virtio; it is handed open block devices and never knows storages, plans or configs.
 
+mod bus;
+mod control;
+mod event;
 pub mod guest;
+mod io_thread;
+mod irq;
+mod kvm;
+mod machine;
+mod memory;
+mod msix;
+mod operator;
+mod outbox;
+mod pci;
+mod platform;
+mod protocol;
+mod serial;
+mod session;
+mod signals;
+mod socket;
+mod status;
+mod vcpu;
+mod virtio;
 
 use crate::block::BlockDevice;
 use crate::model::Result;
@@ -30,6 +51,8 @@ pub enum Firmware {
     TestGuest,
     /// A ROM image placed below 4 GiB and its last 128 KiB below 1 MiB.
     Rom(Vec<u8>),
+    /// The same, and as with `TestGuest` a byte `v` written to port 0xf4 ends the process with code `(v << 1) | 1`.
+    TestRom(Vec<u8>),
 }
 
 pub struct DriveSpec {
@@ -44,15 +67,15 @@ pub struct DriveSpec {
 }
 
 /// Runs the machine in this process until it ends; returns the process exit code.
-pub fn run(_spec: MachineSpec) -> Result<i32> {
-    Err(crate::model::Error::unsupported(
-        "the machine is not written yet",
-    ))
+///
+/// Ends when the guest powers off or a client sends `quit` (0), on SIGTERM or SIGINT (0), or when a test guest writes its exit
+/// port. Every way out stops the CPUs, finishes requests in flight and flushes all writable drives; if that fails the code is
+/// at least 1. Blocks SIGTERM and SIGINT in the calling thread. Sockets are removed on every return.
+pub fn run(spec: MachineSpec) -> Result<i32> {
+    machine::run(spec)
 }
 
 /// Whether /dev/kvm can be used: `Err` says in one sentence what is missing, its hint how to get it.
 pub fn probe() -> Result<()> {
-    Err(crate::model::Error::unsupported(
-        "the machine is not written yet",
-    ))
+    kvm::probe()
 }

@@ -30,7 +30,9 @@ impl Image {
             self.refcounts.hint += 1;
             if self.refcounts.get(&self.store, number)? == 0 && !self.metadata.contains(&number) {
                 self.refcounts.set(&self.store, number, 1)?;
-                return Ok(number << self.layout.cluster_bits);
+                let host = number << self.layout.cluster_bits;
+                self.taken_end = self.taken_end.max(host + self.layout.cluster_size());
+                return Ok(host);
             }
         }
     }
@@ -102,7 +104,7 @@ impl Image {
     }
 
     /// Gives the space of free clusters back to the file system, neighbours in one call.
-    pub(super) fn punch(&self, mut numbers: Vec<u64>) {
+    pub(super) fn punch(&mut self, mut numbers: Vec<u64>) {
         numbers.sort_unstable();
         let size = self.layout.cluster_size();
         let runs = numbers.chunk_by(|one, next| one + 1 == *next);

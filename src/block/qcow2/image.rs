@@ -49,6 +49,8 @@ pub(super) struct Image {
     pub(super) snapshot_bytes: u64,
     pub(super) next_serial: u64,
     pub(super) backing: Option<Arc<dyn BlockDevice>>,
+    /// Behind the last cluster taken so far, which may not be written yet.
+    pub(super) taken_end: u64,
     /// The last compressed cluster that was read: where it starts, and its bytes.
     pub(super) inflated: Option<(u64, Vec<u8>)>,
 }
@@ -90,6 +92,7 @@ impl Image {
             snapshot_bytes: 0,
             next_serial: 1,
             inflated: None,
+            taken_end: 0,
             store,
             header,
             layout,
@@ -113,6 +116,7 @@ impl Image {
     pub(super) fn end(&self) -> u64 {
         self.store
             .end()
+            .max(self.taken_end)
             .next_multiple_of(self.layout.cluster_size())
     }
     pub(super) fn serial(&mut self) -> u64 {

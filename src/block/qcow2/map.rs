@@ -47,7 +47,7 @@ impl Image {
     /// Where `guest` is in the tables: L1 index, L2 index.
     pub(super) fn indexes(&self, guest: u64) -> (usize, usize) {
         let l1 = guest / self.layout.l2_coverage();
-        let l2 = guest % self.layout.l2_coverage() >> self.layout.cluster_bits;
+        let l2 = (guest % self.layout.l2_coverage()) >> self.layout.cluster_bits;
         (l1 as usize, l2 as usize)
     }
 

@@ -8,6 +8,8 @@ mod create;
 mod extents;
 mod image;
 mod map;
+#[cfg(test)]
+mod power;
 mod read;
 mod refcounts;
 mod repair;

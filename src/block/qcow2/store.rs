@@ -11,6 +11,17 @@ pub(super) struct Store {
     end: u64,
     /// A sync failed: what reached the disk is unknown, so nothing more may be written.
     failed: bool,
+    /// What was done to the file, for the power-cut test.
+    #[cfg(test)]
+    pub(super) trace: Option<Vec<Event>>,
+}
+
+#[cfg(test)]
+#[derive(Debug, Clone)]
+pub(super) enum Event {
+    Write(u64, Vec<u8>),
+    Punch(u64, u64),
+    Sync,
 }
 
 impl Store {
@@ -22,6 +33,8 @@ impl Store {
             shown,
             end,
             failed: false,
+            #[cfg(test)]
+            trace: None,
         })
     }
     pub(super) fn end(&self) -> u64 {
@@ -73,12 +86,23 @@ impl Store {
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.usable()?;
         self.end = self.end.max(offset + bytes.len() as u64);
+        #[cfg(test)]
+        self.note(Event::Write(offset, bytes.to_vec()));
         crate::sys::fs::write_at(&self.file, offset, bytes)
             .map_err(|e| Error::io(format!("cannot write '{}' at {offset:#x}", self.shown), e))
     }
 
+    #[cfg(test)]
+    fn note(&mut self, event: Event) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(event);
+        }
+    }
+
     pub(super) fn sync(&mut self) -> Result<()> {
         self.usable()?;
+        #[cfg(test)]
+        self.note(Event::Sync);
         crate::sys::fs::sync(&self.file).map_err(|e| {
             self.failed = true;
             Error::io(format!("cannot sync '{}'", self.shown), e)
@@ -101,7 +125,9 @@ impl Store {
     }
 
     /// Gives the space of a range back where the file system can; its bytes are of no interest any more.
-    pub(super) fn punch(&self, offset: u64, length: u64) {
+    pub(super) fn punch(&mut self, offset: u64, length: u64) {
+        #[cfg(test)]
+        self.note(Event::Punch(offset, length));
         use rustix::fs::FallocateFlags as Flags;
         let mode = Flags::PUNCH_HOLE | Flags::KEEP_SIZE;
         let _ = crate::sys::fs::fallocate(&self.file, mode, offset, length);

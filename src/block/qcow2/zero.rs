@@ -5,7 +5,7 @@ use crate::format::qcow2::Cluster;
 use crate::model::Result;
 
 /// Zeros are written in pieces of at most this many bytes.
-const ZEROS: [u8; 65536] = [0; 65536];
+static ZEROS: [u8; 65536] = [0; 65536];
 
 impl Image {
     /// The range reads as zeros afterwards; it may lie behind the virtual end (growth prepares there).

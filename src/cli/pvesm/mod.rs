@@ -14,10 +14,11 @@ use super::verb::{Face, Verb};
 
 pub use add::VERB as ADD;
 pub use free::VERB as FREE;
-pub use list::value as volume_json;
+pub use list::{of_cases as list_of_cases, value as volume_json};
 pub use path::VERB as PATH;
 pub use remove::VERB as REMOVE;
 pub use set::VERB as SET;
+pub use status::of_cases as status_of_cases;
 
 pub static FACE: Face = Face {
     name: "pvesm",

@@ -26,6 +26,8 @@ mod unlink;
 mod unlock;
 
 pub use list::all as machines;
+pub use listsnapshot::of_cases as tree_of_list;
+pub use pending::{json_items as pending_items, text_of_cases as pending_text};
 
 use super::verb::{Face, Verb};
 

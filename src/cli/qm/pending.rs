@@ -35,18 +35,10 @@ struct Item {
 fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
     let vmid = parse::vmid(m, "vmid")?;
     let (_, config) = ctx.engine.vm_config(vmid)?;
-    let items = items(&config);
     if ctx.json() {
-        let all: Vec<Value> = items
-            .iter()
-            .map(|(key, i)| {
-                json!({"key": key, "value": i.value, "pending": i.pending,
-                    "delete": i.delete.then_some(if i.force { 2 } else { 1 })})
-            })
-            .collect();
-        ctx.object([("vmid", json!(vmid)), ("items", all.into())]);
+        ctx.object([("vmid", json!(vmid)), ("items", json_items(&config).into())]);
     } else {
-        ctx.text(text(&items));
+        ctx.text(text(&items(&config)));
     }
     Ok(0)
 }
@@ -100,6 +92,55 @@ fn text(items: &BTreeMap<String, Item>) -> String {
     text
 }
 
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// The lines for items given as JSON (`explain pending-output`); items without a key are left out.
+pub fn text_of_cases(list: &Value) -> String {
+    let item = |i: &Value| {
+        let item = Item {
+            value: word(&i["value"]),
+            pending: word(&i["pending"]),
+            force: i["delete"] == 2,
+            delete: !i["delete"].is_null(),
+        };
+        Some((i["key"].as_str()?.to_owned(), item))
+    };
+    text(
+        &list
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(item)
+            .collect(),
+    )
+}
+
+/// Every key of a config with what is and what comes, sorted.
+pub fn json_items(config: &VmConfig) -> Vec<Value> {
+    items(config)
+        .iter()
+        .map(|(key, i)| {
+            let mut item = json!({"key": key});
+            if let Some(value) = &i.value {
+                item["value"] = json!(value);
+            }
+            if let Some(value) = &i.pending {
+                item["pending"] = json!(value);
+            }
+            if i.delete {
+                item["delete"] = json!(if i.force { 2 } else { 1 });
+            }
+            item
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,27 +154,8 @@ mod tests {
         let mut seen = 0;
         for case in std::fs::read_to_string(path).unwrap().lines() {
             let case: Value = serde_json::from_str(case).unwrap();
-            let word = |v: &Value| match v {
-                Value::Null => None,
-                Value::String(s) => Some(s.clone()),
-                other => Some(other.to_string()),
-            };
-            let items: BTreeMap<String, Item> = case["items"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|i| {
-                    let item = Item {
-                        value: word(&i["value"]),
-                        pending: word(&i["pending"]),
-                        force: i["delete"] == 2,
-                        delete: !i["delete"].is_null(),
-                    };
-                    (i["key"].as_str().unwrap().to_owned(), item)
-                })
-                .collect();
             assert_eq!(
-                text(&items),
+                text_of_cases(&case["items"]),
                 case["stdout"].as_str().unwrap(),
                 "{}",
                 case["name"]

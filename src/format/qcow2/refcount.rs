@@ -21,7 +21,7 @@ impl Width {
     }
     /// Counts in a block of `bytes` bytes.
     pub fn per_block(self, bytes: u64) -> u64 {
-        bytes * 8 >> self.0
+        (bytes * 8) >> self.0
     }
 
     /// The count at `index`; zero beyond the block.

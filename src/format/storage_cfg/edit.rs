@@ -50,7 +50,7 @@ fn append(lines: &mut Vec<Vec<u8>>, text: &str) {
 fn writable(settings: &Settings) -> Result<()> {
     settings
         .iter()
-        .find_map(|(key, value)| unwritable(key, &value.text()))
+        .find_map(|(key, value)| unwritable(key, &value.text(key)))
         .map_or(Ok(()), Err)
 }
 
@@ -172,7 +172,7 @@ fn changes(
     // No line at all says the same: not disabled, all nodes.
     settings.retain(|(key, value)| {
         let no_line = (key == "disable" && *value == Setting::Flag(false))
-            || (key == "nodes" && value.text().is_empty());
+            || (key == "nodes" && value.text(key).is_empty());
         if no_line {
             gone.push(key.clone());
         }

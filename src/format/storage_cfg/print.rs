@@ -5,7 +5,7 @@ use crate::format::storage_kind::table;
 use crate::model::{Error, Result, StorageKind};
 
 /// Where a property stands: `disable`, then required ones, then the rest, each alphabetically.
-pub(super) fn rank<'a>(kind: StorageKind, key: &'a str) -> (u8, &'a str) {
+pub(super) fn rank(kind: StorageKind, key: &str) -> (u8, &str) {
     let required = table(kind).property(key).is_some_and(|p| p.required);
     match key {
         "disable" => (0, key),
@@ -19,7 +19,7 @@ pub(super) fn line(key: &str, value: &Setting) -> Option<String> {
     match (key, value) {
         ("disable", Setting::Flag(true)) => Some("disable".to_owned()),
         ("disable", Setting::Flag(false)) => None,
-        _ => Some(format!("{key} {}", value.text())),
+        _ => Some(format!("{key} {}", value.text(key))),
     }
 }
 

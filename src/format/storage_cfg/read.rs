@@ -151,6 +151,7 @@ pub(super) fn read(lines: &[Vec<u8>]) -> Reading {
         reader.line(index, content(line));
     }
     reader.close();
+    reader.out.problems.sort_by_key(|p| (p.line, p.column));
     reader.out
 }
 

@@ -17,9 +17,10 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// The text of the value as Proxmox writes it, lists in sorted order.
-    pub fn text(&self) -> String {
+    /// The text of the value of `key` as Proxmox writes it, lists in sorted order; no content at all is `none`.
+    pub fn text(&self, key: &str) -> String {
         match self {
+            Setting::Words(words) if words.is_empty() && key == "content" => "none".to_owned(),
             Setting::Flag(on) => if *on { "1" } else { "0" }.to_owned(),
             Setting::Number(number) => number.to_string(),
             Setting::Text(text) => text.clone(),
@@ -76,11 +77,7 @@ pub(super) fn decode(
             if good.is_empty() && !supported("none") {
                 return Err("storage does not support content type 'none'".to_owned());
             }
-            if good.is_empty() {
-                Setting::Words(vec!["none".to_owned()])
-            } else {
-                sorted(good.into_iter())
-            }
+            sorted(good.into_iter())
         }
         "nodes" => sorted(value::split_list(text).into_iter()),
         "content-dirs" => {

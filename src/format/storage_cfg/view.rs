@@ -160,7 +160,7 @@ fn usable(id: StorageId, kind: StorageKind, settings: &Settings) -> StorageSecti
         type_word: kind.as_str().to_owned(),
         properties: settings
             .iter()
-            .map(|(key, value)| (key.clone(), value.text()))
+            .map(|(key, value)| (key.clone(), value.text(key)))
             .collect(),
         content,
         broken: None,

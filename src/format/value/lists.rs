@@ -172,7 +172,7 @@ pub fn prune_backups(text: &str) -> Result<serde_json::Map<String, Value>, Forma
 
 /// A file name given by a client as it may be stored: last component, anything but letters, digits, `_.-` becomes `_`.
 pub fn normalize_content_filename(name: &str) -> String {
-    let name = name.trim_matches(is_blank);
+    let name = name.strip_suffix('\n').unwrap_or(name);
     let last = name.rsplit(['/', '\\']).next().unwrap_or("");
     last.chars()
         .map(|c| {

@@ -3,7 +3,7 @@
 use super::lists::{FormatError, bandwidth_limits, prune_backups};
 use crate::format::volname::check_lvm_name;
 use crate::model::{ContentType, StorageId, VolumeId};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 type Checked = Result<(), FormatError>;
 

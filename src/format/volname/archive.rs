@@ -24,7 +24,7 @@ pub fn archive_name(path: &str) -> Result<ArchiveName> {
     read(file).ok_or_else(|| {
         Error::usage(format!(
             "ERROR: couldn't determine archive info from '{}'",
-            path.escape_debug()
+            super::printable(path)
         ))
     })
 }
@@ -139,4 +139,43 @@ pub fn decompressor(format: &str, compression: Option<&str>) -> Result<Unpack> {
         _ => None,
     };
     Ok((format.to_owned(), compression.map(str::to_owned), command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standard_name_says_machine_and_time() {
+        let name = archive_name("dump/vzdump-qemu-100-1970_01_02-00_00_01.vma.zst").unwrap();
+        assert_eq!(name.standard, Some((100, 86_401)));
+        assert_eq!(name.stem(), "vzdump-qemu-100-1970_01_02-00_00_01");
+        assert_eq!((name.format, name.compression), ("vma", Some("zst")));
+        let leap = archive_name("vzdump-lxc-7-2000_02_29-23_59_59.tgz").unwrap();
+        assert_eq!(leap.standard, Some((7, 951_868_799)));
+        assert_eq!(leap.stem(), "vzdump-lxc-7-2000_02_29-23_59_59");
+    }
+
+    #[test]
+    fn impossible_times_and_other_files_are_no_standard_names() {
+        for odd in [
+            "2001_02_29-00_00_00",
+            "2000_13_01-00_00_00",
+            "2000_01_00-00_00_00",
+            "notes",
+        ] {
+            let name = archive_name(&format!("vzdump-qemu-100-{odd}.vma")).unwrap();
+            assert_eq!(name.standard, None, "{odd}");
+        }
+        for bad in [
+            "vzdump-qemu-100-x.vma.xz",
+            "vzdump-none-1-x.tar",
+            "vzdump-qemu-x-y.tar",
+            "x",
+            "",
+            "vzdump-lxc-1-.tgz",
+        ] {
+            assert!(archive_name(bad).is_err(), "{bad}");
+        }
+    }
 }

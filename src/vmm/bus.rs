@@ -1,0 +1,106 @@
+//! Dispatch of guest port and memory accesses to the devices; unclaimed reads give ones, unclaimed writes vanish.
+
+use super::event::GuestEvent;
+use super::operator::Job;
+use super::pci::PciBus;
+use super::platform::Platform;
+use super::serial::{COM1, Serial};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+/// Whether the CPU that made an access goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Go,
+    /// The machine has to change state first; the CPU parks.
+    Stop,
+}
+
+/// All devices of a machine as the CPUs reach them.
+pub(super) struct Bus {
+    pub(super) pci: PciBus,
+    pub(super) serial: Arc<Serial>,
+    pub(super) platform: Platform,
+    jobs: Sender<Job>,
+}
+
+impl Bus {
+    pub(super) fn new(
+        pci: PciBus,
+        serial: Arc<Serial>,
+        platform: Platform,
+        jobs: Sender<Job>,
+    ) -> Self {
+        Bus {
+            pci,
+            serial,
+            platform,
+            jobs,
+        }
+    }
+
+    /// Tells the operator; a machine that is ending no longer listens, which is fine.
+    pub(super) fn report(&self, event: GuestEvent) {
+        let _ = self.jobs.send(Job::Guest(event));
+    }
+
+    /// `data` is one access of 1, 2 or 4 bytes, or (string input) a run of byte accesses to the same port.
+    pub(super) fn port_read(&self, port: u16, data: &mut [u8]) -> Flow {
+        data.fill(0xff);
+        match data.len() {
+            0 => {}
+            1 | 2 | 4 => self.port_read_one(port, data),
+            _ => {
+                for byte in data {
+                    self.port_read_one(port, std::slice::from_mut(byte));
+                }
+            }
+        }
+        Flow::Go
+    }
+
+    fn port_read_one(&self, port: u16, data: &mut [u8]) {
+        match port {
+            COM1..=0x3ff => {
+                for (port, byte) in (port..=0x3ff).zip(data) {
+                    *byte = self.serial.read((port - COM1) as u8);
+                }
+            }
+            0xcf8..=0xcff if port != 0xcf9 || data.len() > 1 => self.pci.port_read(port, data),
+            _ => self.platform.read(port, data),
+        }
+    }
+
+    pub(super) fn port_write(&self, port: u16, data: &[u8]) -> Flow {
+        match port {
+            COM1..=0x3ff => {
+                for (port, byte) in (port..=0x3ff).zip(data) {
+                    self.serial.write((port - COM1) as u8, *byte);
+                }
+                Flow::Go
+            }
+            0xcf8..=0xcff if port != 0xcf9 || data.len() > 1 => {
+                self.pci.port_write(port, data);
+                Flow::Go
+            }
+            _ => match self.platform.write(port, data) {
+                Some(event) => {
+                    self.report(event);
+                    Flow::Stop
+                }
+                None => Flow::Go,
+            },
+        }
+    }
+
+    pub(super) fn memory_read(&self, address: u64, data: &mut [u8]) -> Flow {
+        data.fill(0xff);
+        self.pci.memory_read(address, data);
+        Flow::Go
+    }
+
+    pub(super) fn memory_write(&self, address: u64, data: &[u8]) -> Flow {
+        self.pci.memory_write(address, data);
+        Flow::Go
+    }
+}
