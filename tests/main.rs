@@ -16,6 +16,8 @@ mod bad_input;
 mod conformance;
 /// The process dies at every point of every operation.
 mod crash;
+/// A directory storage in hostile surroundings.
+mod dir_hostile;
 /// The crash matrix of the original, row by row.
 mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.
