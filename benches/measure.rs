@@ -36,6 +36,7 @@ pub fn installed(program: &str) -> bool {
 }
 
 /// Runs to the end with all output dropped. A failing command is reported, because its time means nothing.
+#[expect(clippy::zombie_processes, reason = "wait4 below waits for it")]
 pub fn run_once(program: &str, words: &[&str]) -> Sample {
     let begun = Instant::now();
     let child = Command::new(program)

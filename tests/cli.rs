@@ -177,7 +177,7 @@ fn status_shows_every_storage_and_why_not() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(
         lines[0],
-        "Name         Type     Status     Total (KiB)      Used (KiB) Available (KiB)        %",
+        "Name       Type     Status     Total (KiB)      Used (KiB) Available (KiB)        %",
         "{table}"
     );
     let far = lines.iter().find(|l| l.starts_with("far ")).unwrap();
@@ -570,4 +570,59 @@ fn manuals_and_completions_come_from_the_same_definitions() {
         );
     }
     assert!(root.ok("qm help disk resize").contains("+2G"));
+}
+
+#[test]
+fn explain_answers_whole_case_files_line_by_line() {
+    use std::io::Write;
+    for (kind, field) in [
+        ("listsnapshot-tree", "stdout"),
+        ("pending-output", "stdout"),
+    ] {
+        let path = format!(
+            "{}/testdata/cases/vm/{kind}.jsonl",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let cases = std::fs::read_to_string(path).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_volvisor"))
+            .args(["explain", kind, "--batch"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(cases.as_bytes())
+            .unwrap();
+        let ran = Ran::of(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, 0);
+        assert_eq!(ran.out.lines().count(), cases.lines().count());
+        for (case, answer) in cases.lines().zip(ran.out.lines()) {
+            let case: Value = serde_json::from_str(case).unwrap();
+            let answer: Value = serde_json::from_str(answer).unwrap();
+            assert_eq!(answer[field], case[field], "{}", case["name"]);
+        }
+    }
+    let root = Root::new();
+    assert!(
+        root.ok("explain drive st:100/vm-100-disk-0.raw,size=8G")
+            .contains("size")
+    );
+    assert!(
+        root.ok("explain volname --type dir 100/vm-100-disk-0.qcow2")
+            .contains("vmid: 100")
+    );
+    assert!(root.ok("explain size 10G").contains("bytes: 10737418240"));
+    assert!(
+        root.ok("explain property --kind agent 1")
+            .contains("enabled: 1")
+    );
+    root.config(100, "memory: 512\nnonsense line\n");
+    let config = root.path("etc/pve/qemu-server/100.conf");
+    assert!(
+        root.ok(&format!("explain config {}", config.display()))
+            .contains("line: 2")
+    );
 }

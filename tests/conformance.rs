@@ -2,7 +2,7 @@
 //! and without shared blocks.
 
 mod content;
-mod kit;
+pub mod kit;
 mod life;
 mod names;
 mod snapshots;

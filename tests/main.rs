@@ -1,5 +1,7 @@
 //! One test binary; each module is a story with its own sentence.
 
+/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
+mod cli;
 /// The test guest under QEMU: the yardstick for the same guest on our machine.
 mod guest_qemu;
 /// Machines run on real KVM and are controlled through their sockets.
@@ -12,12 +14,12 @@ mod support;
 
 /// Bad input of every kind.
 mod bad_input;
-/// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
-mod cli;
 /// What every backend guarantees, told on each of them.
 mod conformance;
 /// The process dies at every point of every operation.
 mod crash;
+/// A directory storage in hostile surroundings.
+mod dir_hostile;
 /// The crash matrix of the original, row by row.
 mod original_crashes;
 /// The map holds: arrows between rooms, file and function sizes, purity.

@@ -6,9 +6,9 @@ use super::{Backend, OpenMode, Scope};
 use crate::block::BlockDevice;
 use crate::format::volname;
 use crate::model::{
-    ByteCount, CloneMode, CloneSpec, CreateSpec, Error, Facts, Identity, ImageFormat, Inventory,
-    Outcome, Result, SnapshotInfo, SnapshotMethod, SnapshotName, Space, StorageId, StorageKind,
-    VolumeInfo, VolumeName,
+    ByteCount, CloneMode, CloneSpec, ContentType, CreateSpec, Error, Facts, Identity, ImageFormat,
+    Inventory, Outcome, Result, SnapshotInfo, SnapshotMethod, SnapshotName, Space, StorageId,
+    StorageKind, VolumeInfo, VolumeName,
 };
 use device::{BLOCK, Blocks, MemDevice};
 use std::collections::BTreeMap;
@@ -95,6 +95,7 @@ fn name_of(name: &VolumeName) -> Result<Name> {
     let parts = volname::parse(StorageKind::Dir, name.as_str())?;
     let format = parts
         .image_format()
+        .filter(|_| parts.content == ContentType::Images)
         .ok_or_else(|| Error::unsupported(format!("volume '{name}' is not a disk image")))?;
     let pieces: Vec<&str> = name.as_str().split('/').collect();
     let (plain, base) = match pieces.as_slice() {

@@ -46,13 +46,15 @@ pub trait Backend: Send + Sync {
     fn create(&self, spec: &CreateSpec, scope: &dyn Scope) -> Result<Outcome>;
     /// A new volume with the content of another one (at a snapshot).
     fn clone_from(&self, spec: &CloneSpec, scope: &dyn Scope) -> Result<Outcome>;
-    /// Undo of `create`/`clone_from`: removes what this operation made under that name, finished or not; never anything else.
+    /// Undo of `create`/`clone_from`, by the identity they noted: removes what this operation made under that name, finished or not; never anything else.
     fn withdraw(&self, name: &VolumeName, scope: &dyn Scope) -> Result<Outcome>;
     /// With its snapshots. `Conflict` when the volume is not the one of `identity`, or others depend on it.
     fn destroy(&self, name: &VolumeName, identity: Option<&Identity>) -> Result<Outcome>;
-    /// Grow only.
+    /// Grow only, by whole sectors of 512 bytes; the new part reads as zeros. `Busy` when the volume is open.
     fn resize(&self, name: &VolumeName, size: ByteCount) -> Result<Outcome>;
-    /// All of these volumes under one name; `AlreadySo` per volume that has it. `created`: seconds since 1970.
+    /// All of these volumes under one name; a volume that has it already is left alone. What can be refused (missing volume,
+    /// no method for its format) is refused before the first is taken; each volume is all or nothing, the group is not: after
+    /// an error the caller removes what was taken. `Busy` when a volume is open for writing. `created`: seconds since 1970.
     fn snapshot(
         &self,
         names: &[VolumeName],
@@ -61,18 +63,20 @@ pub trait Backend: Send + Sync {
     ) -> Result<Outcome>;
     /// Absent snapshots are fine.
     fn destroy_snapshots(&self, what: &[(VolumeName, SnapshotName)]) -> Result<Outcome>;
-    /// The volume reads as at the snapshot afterwards; later snapshots stay.
+    /// The volume reads as at the snapshot afterwards, its size too; later snapshots stay. The identity may be a new one.
     fn rollback(
         &self,
         name: &VolumeName,
         snapshot: &SnapshotName,
         scope: &dyn Scope,
     ) -> Result<Outcome>;
-    /// With its snapshots. `Conflict` when the target exists.
+    /// With its snapshots; the identity stays. `Conflict` when the target exists or linked clones name the old one. A repeat (or
+    /// `repair` of either name) finishes a rename that was interrupted; the extension, and so the format, never changes.
     fn rename(&self, from: &VolumeName, to: &VolumeName) -> Result<Outcome>;
     /// Write protection of base images.
     fn protect(&self, name: &VolumeName, read_only: bool) -> Result<Outcome>;
-    /// `Busy` when somebody else has it open for writing. At a snapshot only read-only.
+    /// `Busy` when somebody else has it open for writing. At a snapshot, and when protected, only read-only (`Unsupported`).
+    /// `Integrity` when the image names a backing file that the volume's name does not allow.
     fn open(
         &self,
         name: &VolumeName,

@@ -176,7 +176,7 @@ impl Demo {
             start: false,
         })?;
         let (_, config) = self.engine.vm_config(self.vmid)?;
-        for line in tree::render(&tree::nodes(&config), 0).lines() {
+        for line in tree::render(&tree::nodes(&config), |_| 0).lines() {
             println!("             | {line}");
         }
 

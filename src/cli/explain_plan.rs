@@ -1,6 +1,6 @@
 //! What planners and tables answer to the inputs of cases, as JSON with the field names of the cases; reads no file.
 
-use super::{pvesm, qm};
+use super::pvesm;
 use crate::format::vm_config::VmConfig;
 use crate::model::{
     ByteCount, Identity, ImageFormat, Inventory, StorageKind, Text, VmId, VolumeId, VolumeInfo,
@@ -16,12 +16,6 @@ pub fn explain(kind: &str, input: &Value) -> Option<Value> {
         "prune_mark" => Some(prune_mark(input)),
         "rescan" => Some(rescan(input)),
         "cli_output" => cli_output(input),
-        "listsnapshot-tree" => Some(json!({"stdout": qm::tree_of_list(&input["list"])})),
-        "pending-output" => Some(json!({"stdout": qm::pending_text(&input["items"])})),
-        "config-with-pending" => {
-            let text = input["input"].as_str().unwrap_or_default();
-            Some(json!({"items": qm::pending_items(&VmConfig::parse(text.as_bytes()))}))
-        }
         _ => None,
     }
 }

@@ -44,7 +44,7 @@ pub fn explain(kind: &str, line: &Value) -> Option<Value> {
             json!({ "items": shown_items(&pending::items(&VmConfig::parse(input().as_bytes()))) })
         }
         "pending-output" => json!({ "stdout": pending::render(&read_items(line)) }),
-        "listsnapshot-tree" => json!({ "stdout": tree::render(&read_nodes(line), 0) }),
+        "listsnapshot-tree" => json!({ "stdout": tree::render(&read_nodes(line), |_| 0) }),
         "description-encode" => {
             let encoded = vm_config::encode_description(&input());
             json!({ "encoded": encoded, "decoded": vm_config::decode_description(encoded.as_bytes()) })

@@ -16,9 +16,18 @@ impl Engine {
     pub fn run(&self, intent: &Intent, progress: &mut dyn FnMut(&str)) -> Result<Report> {
         self.recover_before(intent.vmid())?;
         let verb = intent.verb();
+        // The machine first: what another command does to it right now must be over before it is looked at.
         let mut leases = Vec::new();
+        for object in subjects(intent) {
+            leases.push(lease::acquire(
+                &self.paths.lease_dir(),
+                &object,
+                &verb,
+                lease::WAIT,
+            )?);
+        }
         let mut plan = self.plan(intent)?;
-        // Plan once to know what to lease, then again under the leases; a third time when that plan wants more.
+        // That plan says what else to lease; under more leases it is made again.
         for _ in 0..3 {
             if plan.is_empty() || !self.lease_all(&plan, &verb, &mut leases)? {
                 break;
@@ -223,6 +232,20 @@ pub(super) fn objects(plan: &Plan) -> BTreeSet<String> {
     let machines = plan.machines.iter().map(|vmid| format!("vm-{vmid}"));
     machines
         .chain(plan.storages.iter().map(|id| format!("zstorage-{id}")))
+        .collect()
+}
+
+/// Lease names of the machines an intent names, in lease order.
+fn subjects(intent: &Intent) -> BTreeSet<String> {
+    let newid = match intent {
+        Intent::VmClone { newid, .. } => Some(*newid),
+        _ => None,
+    };
+    intent
+        .vmid()
+        .into_iter()
+        .chain(newid)
+        .map(|vmid| format!("vm-{vmid}"))
         .collect()
 }
 

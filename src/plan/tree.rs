@@ -1,7 +1,7 @@
 //! The snapshot tree of one machine as text, in the layout of `qm listsnapshot` (pve-vm 2.6); reads nothing but its input.
 
 use crate::format::vm_config::{Section, VmConfig};
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 /// One line of the tree before it is placed. `current` is the machine as it is now.
@@ -40,45 +40,43 @@ pub fn nodes(config: &VmConfig) -> Vec<Node> {
     nodes
 }
 
-/// Children under parents, by time, `current` last; a parent that does not exist makes a root. Ends with a newline.
-pub fn render(nodes: &[Node], utc_offset_s: i64) -> String {
-    let known = |name: &str| nodes.iter().any(|n| n.name == name);
-    let mut children: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
-    for node in nodes {
-        let parent = node
-            .parent
-            .as_deref()
-            .filter(|p| known(p) && *p != node.name)
-            .unwrap_or("");
-        children.entry(parent).or_default().push(node);
-    }
-    for list in children.values_mut() {
-        list.sort_by_key(|n| (n.name == "current", n.snaptime.unwrap_or(0)));
+/// Children under parents, by time, `current` last; a parent that does not exist makes a root, and so does a ring of parents,
+/// so that nothing is hidden. `utc_offset`: seconds that local time is ahead at a time. Ends with a newline.
+pub fn render(nodes: &[Node], utc_offset: impl Fn(u64) -> i64) -> String {
+    let mut order: Vec<&Node> = nodes.iter().collect();
+    order.sort_by_key(|n| (n.name == "current", n.snaptime.unwrap_or(0)));
+    let known: HashSet<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
+    let mut children: HashMap<&str, Vec<&Node>> = HashMap::new();
+    let mut roots: Vec<&Node> = Vec::new();
+    for node in &order {
+        match node.parent.as_deref().filter(|p| known.contains(p)) {
+            Some(parent) => children.entry(parent).or_default().push(node),
+            None => roots.push(node),
+        }
     }
     let mut out = String::new();
-    // A stack instead of recursion: a config may hold a chain of any length. A cycle of parents is never reached from a root.
-    let mut stack: Vec<(&Node, usize)> = children
-        .get("")
-        .into_iter()
-        .flatten()
-        .rev()
-        .map(|n| (*n, 0))
-        .collect();
-    while let Some((node, depth)) = stack.pop() {
-        line(&mut out, node, depth, utc_offset_s);
-        if let Some(list) = children.get(node.name.as_str()) {
-            stack.extend(list.iter().rev().map(|n| (*n, depth + 1)));
+    let mut shown: HashSet<&str> = HashSet::new();
+    for start in roots.into_iter().chain(order) {
+        // A stack instead of recursion: a config may hold a chain of any length.
+        let mut stack = vec![(start, 0)];
+        while let Some((node, depth)) = stack.pop() {
+            if !shown.insert(&node.name) {
+                continue;
+            }
+            line(&mut out, node, depth, &utc_offset);
+            let below = children.get(node.name.as_str()).into_iter().flatten();
+            stack.extend(below.rev().map(|n| (*n, depth + 1)));
         }
     }
     out
 }
 
-fn line(out: &mut String, node: &Node, depth: usize, utc_offset_s: i64) {
+fn line(out: &mut String, node: &Node, depth: usize, utc_offset: &impl Fn(u64) -> i64) {
     let prefix = format!("{}`->", " ".repeat(depth));
     let width = 30usize.saturating_sub(prefix.len());
     let time = node
         .snaptime
-        .map(|t| date_time(t as i64 + utc_offset_s))
+        .map(|t| date_time((t as i64).saturating_add(utc_offset(t))))
         .unwrap_or_default();
     let text = match node.description.as_deref() {
         None | Some("") => "no-description",
@@ -131,12 +129,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_of_parents_does_not_hang() {
+    fn a_ring_of_parents_hides_nothing_and_ends() {
         let node = |name: &str, parent: &str| Node {
             name: name.to_owned(),
+            snaptime: Some(1),
             parent: Some(parent.to_owned()),
-            ..Node::default()
+            description: None,
         };
-        assert_eq!(render(&[node("aa", "bb"), node("bb", "aa")], 0), "");
+        let text = render(
+            &[node("aa", "bb"), node("bb", "aa"), node("current", "bb")],
+            |_| 0,
+        );
+        assert_eq!(text.lines().count(), 3);
     }
 }

@@ -207,7 +207,7 @@ pub fn write(backend: &dyn Backend, name: &VolumeName, seed: u8) {
     for at in [
         0,
         65_536 - 300,
-        u64::from(seed) * 40_960,
+        u64::from(seed) * 40_960 % (2 * MIB),
         size - bytes.len() as u64,
     ] {
         device.write_at(at, &bytes).unwrap();

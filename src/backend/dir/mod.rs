@@ -99,7 +99,7 @@ fn try_reflink(root: &Path) -> std::io::Result<bool> {
     const EXT: i64 = 0xEF53;
     const TMPFS: i64 = 0x0102_1994;
     let about = rustix::fs::statfs(root)?;
-    if matches!(i64::from(about.f_type), EXT | TMPFS) {
+    if matches!(about.f_type, EXT | TMPFS) {
         return Ok(false);
     }
     let (source, target) = (fs::nameless(root)?, fs::nameless(root)?);

@@ -4,7 +4,7 @@ use crate::cli::args::{flag, flag_arg, option, positional, text};
 use crate::cli::context::Context;
 use crate::cli::parse;
 use crate::cli::verb::Verb;
-use crate::format::vm_config::{Section, VmConfig, digest};
+use crate::format::vm_config::{Section, VmConfig, digest, encode_description};
 use crate::model::{Error, Result};
 use clap::{ArgMatches, Command};
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
     }
     for (key, value) in &entries {
         match key.as_str() {
-            "description" => ctx.line(format!("description: {}", encode(value))),
+            "description" => ctx.line(format!("description: {}", encode_description(value))),
             _ => ctx.line(format!("{key}: {value}")),
         }
     }
@@ -78,24 +78,4 @@ pub fn values(config: &VmConfig, section: &Section, pending: bool) -> BTreeMap<S
         }
     }
     all
-}
-
-/// Control characters, `:`, `%` and everything beyond ASCII as `%XX`, so that a description is one line.
-pub fn encode(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            0..=0x1f | b':' | b'%' | 0x7f..=0xff => format!("%{b:02X}"),
-            _ => char::from(b).to_string(),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_description_stays_one_line() {
-        assert_eq!(encode("a:b\nc 5%"), "a%3Ab%0Ac 5%25");
-    }
 }

@@ -26,8 +26,6 @@ mod unlink;
 mod unlock;
 
 pub use list::all as machines;
-pub use listsnapshot::of_cases as tree_of_list;
-pub use pending::{json_items as pending_items, text_of_cases as pending_text};
 
 use super::verb::{Face, Verb};
 

@@ -158,20 +158,20 @@ fn check_function(name: &str, value: &str) -> Result<(), String> {
         "pve-startup-order" => ok(startup(value), "unable to parse startup options"),
         "pve-ipv4-config" => ok(
             matches!(value, "dhcp" | "manual")
-                || cidr(value, 32, |a| a.parse::<std::net::Ipv4Addr>().is_ok(), 8),
+                || cidr(value, 32, |a| a.parse::<core::net::Ipv4Addr>().is_ok(), 8),
             "value does not look like a valid ipv4 network configuration",
         ),
         "pve-ipv6-config" => ok(
             matches!(value, "auto" | "dhcp" | "manual")
-                || cidr(value, 128, |a| a.parse::<std::net::Ipv6Addr>().is_ok(), 8),
+                || cidr(value, 128, |a| a.parse::<core::net::Ipv6Addr>().is_ok(), 8),
             "value does not look like a valid ipv6 network configuration",
         ),
         "ipv4" => ok(
-            value.parse::<std::net::Ipv4Addr>().is_ok(),
+            value.parse::<core::net::Ipv4Addr>().is_ok(),
             "value does not look like a valid ipv4 address",
         ),
         "ipv6" => ok(
-            value.parse::<std::net::Ipv6Addr>().is_ok(),
+            value.parse::<core::net::Ipv6Addr>().is_ok(),
             "value does not look like a valid ipv6 address",
         ),
         "pve-cpuset" => ok(
@@ -186,7 +186,7 @@ fn check_function(name: &str, value: &str) -> Result<(), String> {
             .filter(|a| !a.is_empty())
             .try_for_each(|address| {
                 ok(
-                    address.parse::<std::net::IpAddr>().is_ok() || is_dns_name(address),
+                    address.parse::<core::net::IpAddr>().is_ok() || is_dns_name(address),
                     "value does not look like a valid address",
                 )
             }),
