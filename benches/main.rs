@@ -10,6 +10,8 @@ mod guest_iops;
 mod list;
 /// Running things, clocks, memory, tables.
 mod measure;
+/// The guest's pause for a snapshot.
+mod pause;
 /// Planning ten thousand deletions.
 mod prune;
 /// Roots full of volumes and configs.
@@ -17,11 +19,12 @@ mod roots;
 /// From nothing to an answer.
 mod startup;
 
-const BENCHES: [(&str, fn()); 5] = [
+const BENCHES: [(&str, fn()); 6] = [
     ("startup", startup::run),
     ("list", list::run),
     ("audit", audit::run),
     ("guest_iops", guest_iops::run),
+    ("pause", pause::run),
     ("prune", prune::run),
 ];
 

@@ -17,6 +17,11 @@ impl Root {
             true => shm.to_owned(),
             false => std::env::temp_dir(),
         };
+        Root::inside(&base, name)
+    }
+
+    /// In a directory of the caller's choice.
+    pub fn inside(base: &Path, name: &str) -> Self {
         let path = base.join(format!("volvisor-bench-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         let store = path.join("store");

@@ -22,6 +22,9 @@ impl Buffers {
     pub fn parts(&self) -> &[libc::iovec] {
         &self.0
     }
+    pub fn into_parts(self) -> Vec<libc::iovec> {
+        self.0
+    }
     pub fn total(&self) -> u64 {
         self.0.iter().map(|part| part.iov_len as u64).sum()
     }
@@ -47,11 +50,12 @@ pub trait IoChannel: Send {
     /// Takes the request; its completion may already be there when this returns. Errors of the request itself come as
     /// completions; an `Err` here means the channel is broken or full (see `room`).
     fn submit(&mut self, op: Op, token: u64) -> Result<()>;
-    /// Hands everything submitted to the kernel (one call for many submits).
+    /// Hands everything submitted to the kernel (one call for many submits). What is finished by then is not announced: call
+    /// `completions` afterwards, before waiting.
     fn commit(&mut self) -> Result<()>;
     /// Moves finished requests to `out`; never blocks.
     fn completions(&mut self, out: &mut Vec<Completion>);
-    /// Readable (an eventfd) when completions may be waiting.
+    /// An eventfd that is written when completions may be waiting. Nobody reads it: watch it edge-triggered.
     fn event(&self) -> RawFd;
     fn in_flight(&self) -> usize;
     /// Requests that may still be submitted now.
@@ -119,14 +123,9 @@ impl<D: BlockDevice + ?Sized> IoChannel for BlockingChannel<D> {
         Ok(())
     }
     fn commit(&mut self) -> Result<()> {
-        if !self.done.is_empty() {
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-        }
         Ok(())
     }
     fn completions(&mut self, out: &mut Vec<Completion>) {
-        let mut counter = [0u8; 8];
-        let _ = rustix::io::read(&self.event, &mut counter);
         out.extend(self.done.drain(..));
     }
     fn event(&self) -> RawFd {

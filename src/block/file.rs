@@ -8,7 +8,7 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Alignment every device accepts for O_DIRECT, bytes.
@@ -87,6 +87,8 @@ pub struct RawFile {
     allow_uring: bool,
     /// Held while a block is read, changed and written back for an unaligned write.
     patching: Mutex<()>,
+    /// A sync failed: the kernel reports that once and then forgets the pages, so no later sync may claim success.
+    lost: AtomicBool,
 }
 
 impl RawFile {
@@ -106,6 +108,7 @@ impl RawFile {
             regular,
             allow_uring: true,
             patching: Mutex::new(()),
+            lost: AtomicBool::new(false),
         };
         if options.direct && !raw.direct {
             raw.use_page_cache()?;
@@ -197,6 +200,31 @@ impl RawFile {
             }
             Err(e) => Err(self.failed("zero", extent.start(), e)),
         }
+    }
+}
+
+impl RawFile {
+    /// Refuses to promise durability after a sync has failed once.
+    pub(super) fn not_lost(&self) -> Result<()> {
+        if self.lost.load(Ordering::SeqCst) {
+            return Err(Error::failed(format!(
+                "'{}' failed to reach the disk before; what was written since the last good sync may be lost",
+                self.shown
+            ))
+            .hint("stop the machine, check the storage below, then check the guest's file systems"));
+        }
+        Ok(())
+    }
+
+    /// Remembers that a sync failed.
+    pub(super) fn sync_failed(&self, error: std::io::Error) -> Error {
+        self.lost.store(true, Ordering::SeqCst);
+        self.failed("sync", 0, error)
+    }
+
+    /// Reads of at most this many bytes are tried in the page cache before they go through a ring.
+    pub(super) fn is_cached(&self) -> bool {
+        self.regular && !self.direct
     }
 }
 
@@ -326,7 +354,8 @@ impl BlockDevice for RawFile {
         if !self.writable {
             return Ok(());
         }
-        fs::sync(&self.file).map_err(|e| self.failed("sync", 0, e))
+        self.not_lost()?;
+        fs::sync(&self.file).map_err(|e| self.sync_failed(e))
     }
 
     fn resize(&self, size: ByteCount) -> Result<()> {

@@ -10,6 +10,12 @@ use std::sync::Arc;
 
 /// Most parts one call takes (UIO_MAXIOV); longer requests go in several calls.
 const MAX_PARTS: usize = 1024;
+/// Flag of io_uring_enter: wait for completions.
+const GET_EVENTS: u32 = 1;
+/// Longest read that is tried in the page cache first, bytes.
+const CACHED_LIMIT: u64 = 64 << 10;
+/// Reads that go straight to the ring after one that was not in the page cache.
+const BLIND: u8 = 32;
 
 /// What a request in the kernel still has to do.
 enum Work {
@@ -44,8 +50,15 @@ pub(super) struct UringChannel {
     event: OwnedFd,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
-    /// Entries in the submission queue that the kernel has not been told of.
-    queued: usize,
+    /// Slots whose entries are in the submission queue and that the kernel has not taken, in order.
+    queued: VecDeque<usize>,
+    /// The ring failed: the kernel is never called with it again to submit, requests are done by blocking calls.
+    broken: bool,
+    /// Reads that go to the ring without a look into the page cache, because the last look was in vain.
+    blind: u8,
+    /// Errno that submitting gives, once.
+    #[cfg(test)]
+    refuse: Option<i32>,
     done: VecDeque<Completion>,
 }
 
@@ -72,7 +85,11 @@ impl UringChannel {
             event,
             slots: (0..depth).map(|_| None).collect(),
             free: (0..usize::from(depth)).rev().collect(),
-            queued: 0,
+            queued: VecDeque::new(),
+            broken: false,
+            blind: 0,
+            #[cfg(test)]
+            refuse: None,
             done: VecDeque::new(),
         }))
     }
@@ -135,10 +152,13 @@ impl UringChannel {
         for _ in 0..2 {
             // SAFETY: the slot owns the iovecs until the completion, and they point at memory `Buffers` promised until then.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                self.queued += 1;
+                self.queued.push_back(index);
                 return Ok(());
             }
             self.commit()?;
+            if self.broken {
+                break;
+            }
         }
         Err(Error::failed(
             "the queue of the disk takes no more requests",
@@ -197,7 +217,7 @@ impl UringChannel {
             Op::WriteZeroes { extent, .. } | Op::Discard { extent } => {
                 self.file.check(extent.start(), extent.len(), true)
             }
-            Op::Flush => Ok(()),
+            Op::Flush => self.file.not_lost(),
         }
     }
 
@@ -256,7 +276,7 @@ impl UringChannel {
                 Work::Zero { extent, .. } | Work::Discard { extent } => {
                     Err(self.file.failed("zero", extent.start(), error))
                 }
-                Work::Flush => Err(self.file.failed("sync", 0, error)),
+                Work::Flush => Err(self.file.sync_failed(error)),
             });
         }
         let Work::Move {
@@ -295,6 +315,59 @@ impl UringChannel {
         Some(Ok(()))
     }
 
+    /// Tells the kernel of new entries; how many it took.
+    fn enter(&mut self) -> std::io::Result<usize> {
+        #[cfg(test)]
+        if let Some(errno) = self.refuse.take() {
+            return Err(std::io::Error::from_raw_os_error(errno));
+        }
+        self.ring.submit()
+    }
+
+    /// The ring takes no entries any more: what it has not taken fails, what it has taken still completes.
+    fn give_up(&mut self) {
+        self.broken = true;
+        for index in std::mem::take(&mut self.queued) {
+            if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
+                self.free.push(index);
+                let error = Error::failed("the queue of the disk is broken");
+                self.finish(slot.token, Err(error));
+            }
+        }
+        self.ring_bell();
+    }
+
+    /// A short read whose bytes are in the page cache needs no ring. False: not all of them are (nothing is lost by that).
+    fn read_cached(&mut self, op: &Op) -> bool {
+        let Op::Read { offset, into } = op else {
+            return false;
+        };
+        let total = into.total();
+        let fits = (1..=CACHED_LIMIT).contains(&total) && into.parts().len() <= MAX_PARTS;
+        if !fits || !self.file.is_cached() {
+            return false;
+        }
+        if self.blind > 0 {
+            self.blind -= 1;
+            return false;
+        }
+        // SAFETY: `Buffers::new` promises valid, writable memory until completion.
+        let got = unsafe {
+            libc::preadv2(
+                self.file.file().as_raw_fd(),
+                into.parts().as_ptr(),
+                into.parts().len() as libc::c_int,
+                *offset as libc::off_t,
+                libc::RWF_NOWAIT,
+            )
+        };
+        let all = u64::try_from(got) == Ok(total);
+        if !all {
+            self.blind = BLIND;
+        }
+        all
+    }
+
     fn reap(&mut self) {
         loop {
             let next = self.ring.completion().next();
@@ -313,7 +386,14 @@ impl IoChannel for UringChannel {
         }
         if let Err(error) = self.check(&op) {
             self.finish(token, Err(error));
-            self.ring_bell();
+            return Ok(());
+        }
+        if self.broken || self.read_cached(&op) {
+            let result = match self.broken {
+                true => self.inline(op),
+                false => Ok(()),
+            };
+            self.finish(token, result);
             return Ok(());
         }
         let fits = match &op {
@@ -330,20 +410,19 @@ impl IoChannel for UringChannel {
         if !fits {
             let result = self.inline(op);
             self.finish(token, result);
-            self.ring_bell();
             return Ok(());
         }
         let work = match op {
             Op::Read { offset, into } => Work::Move {
                 write: false,
                 offset,
-                parts: into.parts().to_vec(),
+                parts: into.into_parts(),
                 first: 0,
             },
             Op::Write { offset, from } => Work::Move {
                 write: true,
                 offset,
-                parts: from.parts().to_vec(),
+                parts: from.into_parts(),
                 first: 0,
             },
             Op::WriteZeroes { extent, may_unmap } => Work::Zero { extent, may_unmap },
@@ -354,23 +433,27 @@ impl IoChannel for UringChannel {
     }
 
     fn commit(&mut self) -> Result<()> {
-        while self.queued > 0 {
-            match self.ring.submit() {
-                Ok(count) => self.queued = self.queued.saturating_sub(count),
+        while !self.queued.is_empty() && !self.broken {
+            match self.enter() {
+                Ok(count) => drop(self.queued.drain(..count.min(self.queued.len()))),
                 Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
-                // The completion queue must be emptied first; what waits goes with the next call.
+                // The completion queue must be emptied first, or memory is short. What waits goes with the next call, and
+                // the bell sees to it that there is one: with nothing in the kernel no completion would.
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {
+                    self.ring_bell();
                     return Ok(());
                 }
-                Err(e) => return Err(self.file.failed("submit requests to", 0, e)),
+                Err(e) => {
+                    let error = self.file.failed("submit requests to", 0, e);
+                    self.give_up();
+                    return Err(error);
+                }
             }
         }
         Ok(())
     }
 
     fn completions(&mut self, out: &mut Vec<Completion>) {
-        let mut counter = [0u8; 8];
-        let _ = rustix::io::read(&self.event, &mut counter);
         self.reap();
         // Requests that go on, and those the kernel was too busy for.
         let _ = self.commit();
@@ -392,8 +475,17 @@ impl Drop for UringChannel {
     /// Waits for everything in flight: the kernel may still write into the callers' memory.
     fn drop(&mut self) {
         while self.free.len() < self.slots.len() {
-            match self.ring.submit_and_wait(1) {
-                Ok(count) => self.queued = self.queued.saturating_sub(count),
+            // A broken ring still holds entries whose memory is gone: it must never submit them.
+            let waited = match self.broken {
+                false => self.ring.submit_and_wait(1),
+                // SAFETY: submits nothing and passes no pointer.
+                true => unsafe {
+                    let wait = self.ring.submitter();
+                    wait.enter::<libc::sigset_t>(0, 1, GET_EVENTS, None)
+                },
+            };
+            match waited {
+                Ok(_) => {}
                 Err(e)
                     if matches!(
                         e.raw_os_error(),

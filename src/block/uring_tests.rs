@@ -19,6 +19,7 @@ fn run(channel: &mut dyn IoChannel, ops: Vec<Op>) -> Vec<Completion> {
     }
     channel.commit().unwrap();
     let mut found = Vec::new();
+    channel.completions(&mut found);
     while found.len() < wanted {
         // SAFETY: the channel keeps its eventfd open while it lives.
         let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(channel.event()) };
@@ -149,4 +150,110 @@ fn a_full_queue_says_so_and_dropping_it_waits_for_the_kernel() {
     channel.commit().unwrap();
     drop(channel);
     assert!(std::fs::read(&path).unwrap() == memory);
+}
+
+fn uring(size: usize) -> Option<(tempfile::TempDir, Arc<RawFile>, UringChannel)> {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let path = dir.path().join("disk.raw");
+    std::fs::write(&path, vec![7; size]).unwrap();
+    let options = FileOptions {
+        writable: true,
+        direct: false,
+    };
+    let raw = Arc::new(RawFile::open(&path, options).unwrap());
+    let Some(channel) = UringChannel::open(raw.clone(), 4).unwrap() else {
+        println!("SKIPPED: the kernel refuses io_uring");
+        return None;
+    };
+    Some((dir, raw, channel))
+}
+
+fn write_of(bytes: &mut [u8], offset: u64) -> Op {
+    // SAFETY: every caller keeps the bytes until all completions have been collected.
+    let from = unsafe { Buffers::new(vec![part(bytes)]) };
+    Op::Write { offset, from }
+}
+
+#[test]
+fn a_kernel_that_is_short_of_memory_is_asked_again() {
+    let Some((_dir, raw, mut channel)) = uring(1 << 16) else {
+        return;
+    };
+    let mut bytes = vec![9u8; 512];
+    channel.refuse = Some(libc::EAGAIN);
+    let done = run(&mut channel, vec![write_of(&mut bytes, 512)]);
+    assert!(done[0].result.is_ok());
+    let mut back = [0; 512];
+    raw.read_at(512, &mut back).unwrap();
+    assert_eq!(back, [9; 512]);
+}
+
+#[test]
+fn a_broken_ring_fails_what_it_holds_and_the_disk_goes_on_without_it() {
+    let Some((_dir, raw, mut channel)) = uring(1 << 16) else {
+        return;
+    };
+    let mut bytes = [vec![1u8; 512], vec![2u8; 512]];
+    for (token, bytes) in bytes.iter_mut().enumerate() {
+        channel.submit(write_of(bytes, 0), token as u64).unwrap();
+    }
+    channel.refuse = Some(libc::EBADFD);
+    assert!(channel.commit().is_err());
+    let mut done = Vec::new();
+    channel.completions(&mut done);
+    assert_eq!(done.len(), 2);
+    assert!(done.iter().all(|c| c.result.is_err()));
+    assert_eq!((channel.in_flight(), channel.room()), (0, 4));
+    let [first, second] = &mut bytes;
+    let done = run(
+        &mut channel,
+        vec![write_of(first, 0), write_of(second, 512), Op::Flush],
+    );
+    assert!(done.iter().all(|c| c.result.is_ok()));
+    drop(channel);
+    drop(bytes);
+    let mut back = [0; 1024];
+    raw.read_at(0, &mut back).unwrap();
+    assert!(back[..512] == [1; 512] && back[512..] == [2; 512]);
+}
+
+#[test]
+fn after_a_failed_sync_no_sync_claims_success() {
+    let Some((_dir, raw, mut channel)) = uring(1 << 16) else {
+        return;
+    };
+    raw.flush().unwrap();
+    let judged = channel.judge(&mut Work::Flush, -libc::EIO);
+    assert!(judged.unwrap().is_err());
+    assert!(raw.flush().is_err(), "the blocking way");
+    let done = run(&mut channel, vec![Op::Flush]);
+    assert!(done[0].result.is_err(), "the way through the ring");
+    assert!(raw.read_at(0, &mut [0; 512]).is_ok());
+}
+
+#[test]
+fn reads_from_the_page_cache_and_around_it_give_the_same() {
+    let Some((_dir, raw, mut channel)) = uring(1 << 18) else {
+        return;
+    };
+    for (at, value) in [(0u64, 3u8), (100_000, 4), (261_632, 5)] {
+        raw.write_at(at, &[value; 512]).unwrap();
+    }
+    for blind in [0, u8::MAX] {
+        channel.blind = blind;
+        let mut back = [[0u8; 512]; 3];
+        let ops = [0u64, 100_000, 261_632].iter().zip(&mut back);
+        let ops = ops.map(|(offset, into)| {
+            let (one, two) = into.split_at_mut(100);
+            // SAFETY: `run` waits for every completion before `back` is looked at.
+            let into = unsafe { Buffers::new(vec![part(one), part(two)]) };
+            Op::Read {
+                offset: *offset,
+                into,
+            }
+        });
+        let ops: Vec<Op> = ops.collect();
+        assert!(run(&mut channel, ops).iter().all(|c| c.result.is_ok()));
+        assert_eq!(back, [[3; 512], [4; 512], [5; 512]]);
+    }
 }

@@ -329,18 +329,19 @@ impl Engine {
             .map(|v| self.device_of(vmid, v))
             .collect::<Result<Vec<_>>>()?;
         let mut control = Control::connect(&self.paths().machine_control(vmid))?;
-        let begun = control.execute("x-snapshot-begin", json!({ "timeout_ms": 30_000 }))?;
-        let mut outcome = Outcome::AlreadySo;
+        // Everything that can be asked beforehand is asked while the guest runs.
+        let mut wanted = Vec::new();
         for device in &devices {
-            let had = snapshot_names(&mut control, device)?
-                .iter()
-                .any(|n| n == name.as_str());
-            if !had {
-                let arguments =
-                    json!({ "device": device, "name": name.as_str(), "created": created });
-                control.execute("x-snapshot-volume", arguments)?;
-                outcome = Outcome::Changed;
+            let names = snapshot_names(&mut control, device)?;
+            if !names.iter().any(|n| n == name.as_str()) {
+                wanted.push(json!({ "device": device, "name": name.as_str(), "created": created }));
             }
+        }
+        let mut outcome = Outcome::AlreadySo;
+        let begun = control.execute("x-snapshot-begin", json!({ "timeout_ms": 30_000 }))?;
+        for arguments in wanted {
+            control.execute("x-snapshot-volume", arguments)?;
+            outcome = Outcome::Changed;
         }
         let ended = control.execute("x-snapshot-end", json!({}))?;
         let micros = |value: &Value, key: &str| {

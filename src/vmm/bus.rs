@@ -71,7 +71,21 @@ impl Bus {
         }
     }
 
+    /// As `port_read`: other lengths than 1, 2 and 4 are runs of byte accesses (string output).
     pub(super) fn port_write(&self, port: u16, data: &[u8]) -> Flow {
+        if matches!(data.len(), 1 | 2 | 4) {
+            return self.port_write_one(port, data);
+        }
+        let mut flow = Flow::Go;
+        for byte in data {
+            if self.port_write_one(port, std::slice::from_ref(byte)) == Flow::Stop {
+                flow = Flow::Stop;
+            }
+        }
+        flow
+    }
+
+    fn port_write_one(&self, port: u16, data: &[u8]) -> Flow {
         match port {
             COM1..=0x3ff => {
                 for (port, byte) in (port..=0x3ff).zip(data) {
@@ -102,5 +116,25 @@ impl Bus {
     pub(super) fn memory_write(&self, address: u64, data: &[u8]) -> Flow {
         self.pci.memory_write(address, data);
         Flow::Go
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmm_sys_util::eventfd::EventFd;
+
+    #[test]
+    fn string_output_to_the_serial_port_is_text_and_not_register_writes() {
+        let event = || EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        let serial = Serial::new(event(), event());
+        let (jobs, work) = std::sync::mpsc::channel();
+        let platform = Platform::new("test".into(), true, None);
+        let bus = Bus::new(PciBus::new(Vec::new()), Arc::clone(&serial), platform, jobs);
+        assert_eq!(bus.port_write(COM1, b"hello, host"), Flow::Go);
+        assert_eq!(serial.take_output(), b"hello, host");
+        assert_eq!(bus.port_write(0xcf9, &[0, 0, 6]), Flow::Stop);
+        assert!(matches!(work.try_recv(), Ok(Job::Guest(GuestEvent::Reset))));
+        assert_eq!(bus.port_write(COM1, &[]), Flow::Go);
     }
 }

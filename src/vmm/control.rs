@@ -3,6 +3,7 @@
 use super::operator::Job;
 use super::outbox::{Out, Outbox};
 use super::protocol::{self, Command, Failure, Outcome, Query, Request};
+use super::say;
 use super::serial::Serial;
 use super::socket::{CLIENT_LIMIT, Client, Heard, Listener};
 use super::status::{RunState, Status};
@@ -13,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -96,13 +98,13 @@ impl Control {
                 !talker.leaving && talker.input.len() <= LINE_LIMIT,
             );
             flags.set(PollFlags::OUT, talker.client.wants_to_write());
-            fds.push(PollFd::new(&talker.client.stream, flags));
+            watch(&mut fds, &talker.client.stream, flags);
         }
         for console in &clients.consoles {
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::IN, input_room);
             flags.set(PollFlags::OUT, console.wants_to_write());
-            fds.push(PollFd::new(&console.stream, flags));
+            watch(&mut fds, &console.stream, flags);
         }
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -126,7 +128,10 @@ impl Control {
         if !output.is_empty() {
             if let Err(e) = fs::append(&mut self.log, &output) {
                 if !clients.log_failed {
-                    eprintln!("{}: the serial log cannot be written: {e}", self.name);
+                    say::host(
+                        &self.name,
+                        &format!("the serial log cannot be written: {e}"),
+                    );
                     clients.log_failed = true;
                 }
             }
@@ -205,15 +210,18 @@ impl Control {
                     Heard::Gone => talker.leaving = true,
                 }
             }
+            let mut start = 0;
             while !talker.busy && !talker.dead {
-                let Some(end) = talker.input.iter().position(|byte| *byte == b'\n') else {
+                let Some(end) = talker.line(start) else {
                     break;
                 };
-                let line: Vec<u8> = talker.input.drain(..=end).collect();
-                if !line.trim_ascii().is_empty() {
-                    self.obey(talker, line.trim_ascii());
+                let line = talker.input[start..end].trim_ascii().to_vec();
+                start = end;
+                if !line.is_empty() {
+                    self.obey(talker, &line);
                 }
             }
+            talker.input.drain(..start);
             let endless = talker.input.len() > LINE_LIMIT && !talker.input.contains(&b'\n');
             if endless {
                 let text = format!("a line is longer than {LINE_LIMIT} bytes");
@@ -279,7 +287,22 @@ impl Control {
     }
 }
 
+/// A client nothing is wanted of is left out: poll reports a hang-up whether asked or not, again and again.
+fn watch<'a>(fds: &mut Vec<PollFd<'a>>, stream: &'a UnixStream, flags: PollFlags) {
+    if !flags.is_empty() {
+        fds.push(PollFd::new(stream, flags));
+    }
+}
+
 impl Talker {
+    /// The next whole line from `start` on; what was handed out is cut off by the caller.
+    fn line(&self, start: usize) -> Option<usize> {
+        let rest = self.input.get(start..)?;
+        rest.iter()
+            .position(|byte| *byte == b'\n')
+            .map(|at| start + at + 1)
+    }
+
     fn say(&mut self, line: &Value) {
         let mut text = line.to_string();
         text.push_str("\r\n");

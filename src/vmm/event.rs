@@ -9,6 +9,6 @@ pub(super) enum GuestEvent {
     Reset,
     /// The test port was written: end with this exit code.
     TestExit(i32),
-    /// A CPU cannot go on; the text names the CPU, the reason and the instruction pointer.
+    /// A CPU (or the I/O thread) cannot go on; the text names it, the reason and the instruction pointer.
     CpuFailed(String),
 }

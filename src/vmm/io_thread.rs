@@ -1,16 +1,31 @@
 //! The I/O thread: waits for doorbells and completions of all devices and lets each work; it holds no state of its own.
 
+use super::event::GuestEvent;
 use super::irq::new_event;
+use super::operator::Job;
+use super::say;
 use super::virtio::blk::Blk;
 use crate::model::{Error, Result};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
 const STOP: u64 = u64::MAX;
+
+/// Tells the operator when the thread ends although nobody asked it to: guests would wait for ever.
+struct Watch(Sender<Job>, bool);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.1 {
+            let text = "the I/O thread ended unexpectedly".to_owned();
+            let _ = self.0.send(Job::Guest(GuestEvent::CpuFailed(text)));
+        }
+    }
+}
 
 pub(super) struct IoThread {
     stop: EventFd,
@@ -21,13 +36,11 @@ fn wait_failed(error: std::io::Error) -> Error {
     Error::io("cannot wait for events of the block devices", error)
 }
 
+/// Edge-triggered: every write to the eventfd is an event, and nobody has to read it.
 fn watch(epoll: &Epoll, fd: RawFd, token: u64) -> Result<()> {
+    let events = EventSet::IN | EventSet::EDGE_TRIGGERED;
     epoll
-        .ctl(
-            ControlOperation::Add,
-            fd,
-            EpollEvent::new(EventSet::IN, token),
-        )
+        .ctl(ControlOperation::Add, fd, EpollEvent::new(events, token))
         .map_err(wait_failed)
 }
 
@@ -42,28 +55,26 @@ fn prepare(devices: &[Arc<Blk>], stop: RawFd) -> Result<Epoll> {
     Ok(epoll)
 }
 
-fn serve(devices: &[Arc<Blk>], epoll: &Epoll) {
+/// True when it was asked to end.
+fn serve(devices: &[Arc<Blk>], epoll: &Epoll) -> bool {
     let mut events = [EpollEvent::default(); 32];
     loop {
         let count = match epoll.wait(-1, &mut events) {
             Ok(count) => count,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(e) => {
-                eprintln!("{}", wait_failed(e).full_text());
-                return;
+                say::host("io", &wait_failed(e).full_text());
+                return false;
             }
         };
         for event in &events[..count] {
             let token = event.data();
             if token == STOP {
-                return;
+                return true;
             }
             let Some(device) = devices.get((token / 2) as usize) else {
                 continue;
             };
-            if token % 2 == 0 {
-                let _ = device.kick().read();
-            }
             device.process();
         }
     }
@@ -71,7 +82,7 @@ fn serve(devices: &[Arc<Blk>], epoll: &Epoll) {
 
 impl IoThread {
     /// Opens the channels of all devices on the new thread; an error of any of them is returned here.
-    pub(super) fn start(devices: Vec<Arc<Blk>>) -> Result<Self> {
+    pub(super) fn start(devices: Vec<Arc<Blk>>, jobs: Sender<Job>) -> Result<Self> {
         let stop = new_event()?;
         let stop_fd = stop.as_raw_fd();
         let (ready, is_ready) = mpsc::channel();
@@ -80,7 +91,8 @@ impl IoThread {
             .spawn(move || match prepare(&devices, stop_fd) {
                 Ok(epoll) => {
                     let _ = ready.send(Ok(()));
-                    serve(&devices, &epoll);
+                    let mut watch = Watch(jobs, false);
+                    watch.1 = serve(&devices, &epoll);
                 }
                 Err(e) => {
                     let _ = ready.send(Err(e));

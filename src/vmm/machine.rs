@@ -127,7 +127,7 @@ pub(super) fn run(spec: MachineSpec) -> Result<i32> {
     for index in 0..spec.cpus {
         cpus.push(Vcpu::new(&kvm_fd, &vm, index, spec.cpus)?);
     }
-    let io_thread = IoThread::start(devices.clone())?;
+    let io_thread = IoThread::start(devices.clone(), jobs.clone())?;
     let vcpus = Vcpus::start(cpus, Arc::new(Gate::new()), &bus)?;
     let state = if spec.paused {
         RunState::Prelaunch

@@ -15,6 +15,7 @@ mod outbox;
 mod pci;
 mod platform;
 mod protocol;
+mod say;
 mod serial;
 mod session;
 mod signals;

@@ -6,6 +6,7 @@ use super::irq::Chips;
 use super::memory::{Ram, Rom};
 use super::outbox::{Out, Outbox};
 use super::protocol::{self, Action, Failure, Outcome};
+use super::say;
 use super::session::Session;
 use super::status::{RunState, Status};
 use super::vcpu::Vcpus;
@@ -95,7 +96,7 @@ impl Operator {
     }
 
     fn log(&self, text: &str) {
-        eprintln!("{}: {text}", self.name);
+        say::host(&self.name, text);
     }
 
     fn announce(&self, name: &str, data: Value) {
@@ -207,7 +208,7 @@ impl Operator {
         if self.session.is_some() {
             return Err(Error::busy("a snapshot of this machine is being taken"));
         }
-        self.vcpus.pause()?;
+        self.still_cpus()?;
         let drained = self.hold(&self.devices, DRAIN_LIMIT);
         if let Err(e) = drained {
             if self.status.get() == RunState::Running {
@@ -272,12 +273,23 @@ impl Operator {
         self.announce("STOP", Value::Null);
     }
 
+    /// Pauses the CPUs. The devices are told to take nothing more first: a CPU in a register access of a device waits for
+    /// the batch of requests that device is doing. On failure all goes on.
+    fn still_cpus(&self) -> Result<()> {
+        for device in &self.devices {
+            device.stop_taking();
+        }
+        self.vcpus
+            .pause()
+            .inspect_err(|_| self.release(&self.devices))
+    }
+
     /// Stops taking requests on all of `devices`; on failure none is held.
     fn hold(&self, devices: &[Arc<Blk>], limit: Duration) -> Result<()> {
         let begun = Instant::now();
-        for (index, device) in devices.iter().enumerate() {
+        for device in devices {
             if let Err(e) = device.hold(limit.saturating_sub(begun.elapsed())) {
-                self.release(&devices[..index]);
+                self.release(devices);
                 return Err(e);
             }
         }
@@ -317,8 +329,10 @@ impl Operator {
             return Err(Error::busy("another snapshot of this machine is being taken").into());
         }
         let was_running = self.status.get() == RunState::Running;
+        // Most of what is dirty goes to disk while the guest still runs, so that the flush in the pause finds little.
+        self.flush(&self.devices)?;
         let begun = Instant::now();
-        self.vcpus.pause()?;
+        self.still_cpus()?;
         let ready = self.hold(&self.devices, timeout).and_then(|()| {
             self.flush(&self.devices)
                 .inspect_err(|_| self.release(&self.devices))
@@ -391,7 +405,7 @@ impl Operator {
     /// CPUs stopped, nothing in flight, everything on disk; devices stay held.
     fn settle(&mut self) -> Result<()> {
         self.session = None;
-        let paused = self.vcpus.pause();
+        let paused = self.still_cpus();
         let held = self.hold(&self.devices, DRAIN_LIMIT);
         if held.is_err() {
             // The kernel may still write into guest memory: it must never be given back.

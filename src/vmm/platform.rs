@@ -2,6 +2,7 @@
 
 use super::event::GuestEvent;
 use super::irq::{Irqs, SCI_LINE};
+use super::say;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -166,7 +167,7 @@ impl Platform {
             }
             if *byte == b'\n' || state.line.len() >= LINE_LIMIT {
                 let line = std::mem::take(&mut state.line);
-                eprintln!("{}: guest: {}", self.name, line.escape_ascii());
+                say::guest(&self.name, &format!("guest: {}", line.escape_ascii()));
             }
         }
     }

@@ -211,6 +211,8 @@ impl Serial {
             output,
             ..Registers::default()
         };
+        // Clients that waited for room are read again.
+        let _ = self.host.write(1);
     }
 }
 
@@ -261,6 +263,16 @@ mod tests {
         assert_eq!(serial.read(0), 1);
         serial.write(7, 0x5a);
         assert_eq!(serial.read(7), 0x5a);
+    }
+
+    #[test]
+    fn a_reset_makes_room_for_input_and_says_so() {
+        let serial = port();
+        serial.push_input(&[0; 2 * INPUT_LIMIT]);
+        let _ = serial.host.read();
+        serial.reset();
+        assert_eq!(serial.input_room(), INPUT_LIMIT);
+        assert!(serial.host.read().is_ok(), "the host was not told");
     }
 
     #[test]

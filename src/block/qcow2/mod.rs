@@ -30,6 +30,7 @@ use crate::model::{
 use image::Image;
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a new image shall be.
@@ -51,6 +52,9 @@ pub fn create(file: &File, new: &NewImage) -> Result<()> {
 /// An open image. Dropping it flushes as well as it can; only `flush` tells whether that worked.
 pub struct Qcow2 {
     image: Mutex<Image>,
+    /// Copies of what `geometry` tells, so that asking never waits for a request that is slow.
+    size: AtomicU64,
+    writable: bool,
 }
 
 fn check_range(size: u64, offset: u64, length: u64) -> Result<()> {
@@ -78,6 +82,8 @@ impl Qcow2 {
             image.repair()?;
         }
         Ok(Qcow2 {
+            size: AtomicU64::new(image.size()),
+            writable,
             image: Mutex::new(image),
         })
     }
@@ -112,7 +118,10 @@ impl Qcow2 {
     }
     /// The active state becomes that of the snapshot (size too). All or nothing.
     pub fn snapshot_apply(&self, name: &SnapshotName) -> Result<()> {
-        self.lock()?.snapshot_apply(name)
+        let mut image = self.lock()?;
+        let applied = image.snapshot_apply(name);
+        self.size.store(image.size(), Ordering::Release);
+        applied
     }
     /// The state at a snapshot as a read-only device.
     pub fn at_snapshot(self: Arc<Self>, name: &SnapshotName) -> Result<Arc<dyn BlockDevice>> {
@@ -142,15 +151,13 @@ impl Drop for Qcow2 {
 
 impl BlockDevice for Qcow2 {
     fn geometry(&self) -> Geometry {
-        // A poisoned lock still guards a readable size.
-        let image = self.image.lock().unwrap_or_else(|e| e.into_inner());
         Geometry {
-            size: ByteCount(image.size()),
+            size: ByteCount(self.size.load(Ordering::Acquire)),
             logical_block: 512,
             physical_block: 4096,
             alignment: 1,
-            read_only: !image.writable,
-            can_discard: image.writable,
+            read_only: !self.writable,
+            can_discard: self.writable,
         }
     }
     fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -178,7 +185,10 @@ impl BlockDevice for Qcow2 {
         }
     }
     fn resize(&self, size: ByteCount) -> Result<()> {
-        self.lock()?.resize(size.get())
+        let mut image = self.lock()?;
+        let resized = image.resize(size.get());
+        self.size.store(image.size(), Ordering::Release);
+        resized
     }
     fn data_extents(&self) -> Result<Vec<Extent>> {
         let mut image = self.lock()?;
@@ -202,5 +212,33 @@ impl LiveSnapshots for Qcow2 {
     }
     fn names(&self) -> Result<Vec<String>> {
         Ok(self.snapshots()?.into_iter().map(|s| s.name).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_told_while_a_slow_request_holds_the_image() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let new = NewImage {
+            size: ByteCount(1 << 20),
+            cluster_size: 65536,
+            preallocation: Preallocation::Off,
+            backing: None,
+        };
+        create(file.as_file(), &new).unwrap();
+        let image = Qcow2::open(file.reopen().unwrap(), file.path(), true, None).unwrap();
+        let slow = image.lock().unwrap();
+        let seen = std::thread::scope(|scope| scope.spawn(|| image.geometry()).join().unwrap());
+        assert_eq!(seen.size, ByteCount(1 << 20));
+        drop(slow);
+        let name = SnapshotName::parse("before").unwrap();
+        image.snapshot_create(&name, 1).unwrap();
+        image.resize(ByteCount(2 << 20)).unwrap();
+        assert_eq!(image.geometry().size, ByteCount(2 << 20));
+        image.snapshot_apply(&name).unwrap();
+        assert_eq!(image.geometry().size, ByteCount(1 << 20));
     }
 }

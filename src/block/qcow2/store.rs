@@ -11,6 +11,8 @@ pub(super) struct Store {
     end: u64,
     /// A sync failed: what reached the disk is unknown, so nothing more may be written.
     failed: bool,
+    /// Something was written since the last good sync, or may have been before this was opened.
+    dirty: bool,
     /// What was done to the file, for the power-cut test.
     #[cfg(test)]
     pub(super) trace: Option<Vec<Event>>,
@@ -33,6 +35,7 @@ impl Store {
             shown,
             end,
             failed: false,
+            dirty: true,
             #[cfg(test)]
             trace: None,
         })
@@ -85,6 +88,7 @@ impl Store {
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.usable()?;
+        self.dirty = true;
         self.end = self.end.max(offset + bytes.len() as u64);
         #[cfg(test)]
         self.note(Event::Write(offset, bytes.to_vec()));
@@ -99,14 +103,20 @@ impl Store {
         }
     }
 
+    /// Everything written is durable afterwards. Free of charge when nothing was: all writes to the file come through here.
     pub(super) fn sync(&mut self) -> Result<()> {
         self.usable()?;
+        if !self.dirty {
+            return Ok(());
+        }
         #[cfg(test)]
         self.note(Event::Sync);
         crate::sys::fs::sync(&self.file).map_err(|e| {
             self.failed = true;
             Error::io(format!("cannot sync '{}'", self.shown), e)
-        })
+        })?;
+        self.dirty = false;
+        Ok(())
     }
 
     pub(super) fn set_failed(&mut self) {
@@ -117,6 +127,7 @@ impl Store {
     pub(super) fn extend(&mut self, length: u64) -> Result<()> {
         self.usable()?;
         if length > self.end {
+            self.dirty = true;
             crate::sys::fs::set_len(&self.file, length)
                 .map_err(|e| Error::io(format!("cannot extend '{}'", self.shown), e))?;
             self.end = length;
@@ -126,10 +137,41 @@ impl Store {
 
     /// Gives the space of a range back where the file system can; its bytes are of no interest any more.
     pub(super) fn punch(&mut self, offset: u64, length: u64) {
+        self.dirty = true;
         #[cfg(test)]
         self.note(Event::Punch(offset, length));
         use rustix::fs::FallocateFlags as Flags;
         let mode = Flags::PUNCH_HOLE | Flags::KEEP_SIZE;
         let _ = crate::sys::fs::fallocate(&self.file, mode, offset, length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_reaches_the_disk_when_and_only_when_something_was_written() {
+        let mut store = Store::new(tempfile::tempfile().unwrap(), "image".to_owned()).unwrap();
+        store.trace = Some(Vec::new());
+        let syncs = |store: &Store| {
+            let trace = store.trace.as_ref().unwrap().iter();
+            trace.filter(|e| matches!(e, Event::Sync)).count()
+        };
+        store.sync().unwrap();
+        assert_eq!(
+            syncs(&store),
+            1,
+            "who opened it last may have left something"
+        );
+        store.sync().unwrap();
+        assert_eq!(syncs(&store), 1);
+        store.write(0, &[1]).unwrap();
+        store.sync().unwrap();
+        store.extend(4096).unwrap();
+        store.sync().unwrap();
+        store.punch(0, 4096);
+        store.sync().unwrap();
+        assert_eq!(syncs(&store), 4);
     }
 }

@@ -48,6 +48,8 @@ pub(in crate::vmm) struct Wires {
     irqs: Option<Arc<Irqs>>,
     slot: u8,
     intx_off: AtomicBool,
+    /// What the shared line was last told; held while the next level is worked out, so that levels arrive in order.
+    level: Mutex<bool>,
 }
 
 impl Wires {
@@ -58,6 +60,7 @@ impl Wires {
             irqs,
             slot,
             intx_off: AtomicBool::new(false),
+            level: Mutex::new(false),
         }))
     }
 
@@ -80,9 +83,11 @@ impl Wires {
     }
 
     fn update_intx(&self) {
+        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = self.isr.load(Ordering::SeqCst) != 0;
+        let on = due && !self.msix.enabled() && !self.intx_off.load(Ordering::SeqCst);
+        *level = on;
         if let Some(irqs) = &self.irqs {
-            let due = self.isr.load(Ordering::SeqCst) != 0;
-            let on = due && !self.msix.enabled() && !self.intx_off.load(Ordering::Relaxed);
             irqs.intx(self.slot, on);
         }
     }
@@ -310,7 +315,7 @@ impl Function for VirtioPci {
         let control = u16::from(config.bytes[CAP_MSIX + 3]) << 8;
         let intx_off = config.bytes[COMMAND + 1] & COMMAND_NO_INTX != 0;
         drop(config);
-        self.wires.intx_off.store(intx_off, Ordering::Relaxed);
+        self.wires.intx_off.store(intx_off, Ordering::SeqCst);
         self.wires.msix.set_control(control);
         self.wires.update_intx();
     }
@@ -394,6 +399,27 @@ mod tests {
             at = (header >> 8) as usize & 0xff;
         }
         assert_eq!(kinds, [1, 3, 4, 2, 5]);
+    }
+
+    #[test]
+    fn the_shared_line_follows_the_isr_register_whoever_was_last() {
+        let wires = Wires::new(None, 1).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    wires.raise(ISR_QUEUE, NO_VECTOR);
+                    let up = *wires.level.lock().unwrap();
+                    assert!(up || wires.isr.load(Ordering::SeqCst) == 0, "lost");
+                }
+                done.store(true, Ordering::SeqCst);
+            });
+            while !done.load(Ordering::SeqCst) {
+                wires.take_isr();
+            }
+        });
+        let due = wires.isr.load(Ordering::SeqCst) != 0;
+        assert_eq!(*wires.level.lock().unwrap(), due);
     }
 
     #[test]

@@ -8,9 +8,10 @@ use super::stats::{Counters, Stats};
 use crate::block::{BlockDevice, Buffers, Completion, IoChannel, Op};
 use crate::model::{Error, Result};
 use crate::vmm::memory::Ram;
+use crate::vmm::say;
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use virtio_queue::QueueT;
@@ -57,8 +58,6 @@ pub(super) struct State {
     pub(super) sectors: u64,
     /// The driver's write cache switch.
     pub(super) writeback: bool,
-    /// Nothing new is taken from the queue.
-    pub(super) held: bool,
     /// A reset waits for requests in flight.
     pub(super) resetting: bool,
     /// Used entries were added that the driver may have to be told about.
@@ -73,6 +72,8 @@ pub(in crate::vmm) struct Blk {
     pub(super) kick: EventFd,
     pub(super) interrupts: Arc<dyn Interrupts>,
     stats: Stats,
+    /// Nothing new is taken from the queue. Outside the lock, so that it cuts a batch of slow requests short.
+    pub(super) held: AtomicBool,
 }
 
 impl State {
@@ -108,7 +109,6 @@ impl Blk {
             free: (0..slots).rev().collect(),
             sectors: geometry.size.get() / SECTOR,
             writeback: spec.write_cache,
-            held: false,
             resetting: false,
             answered: false,
         };
@@ -120,7 +120,12 @@ impl Blk {
             kick,
             interrupts,
             stats: Stats::default(),
+            held: AtomicBool::new(false),
         }
+    }
+
+    fn held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -160,7 +165,7 @@ impl Blk {
         let mut again = false;
         for _ in 0..ROUNDS {
             again = false;
-            if !state.registers.running() || state.held || state.resetting {
+            if !state.registers.running() || self.held() || state.resetting {
                 break;
             }
             let _ = state.registers.queue.disable_notification(&*self.ram);
@@ -184,16 +189,19 @@ impl Blk {
         self.tell_driver(state);
     }
 
-    /// Submits new requests; true when it stopped for lack of room.
+    /// Submits new requests, at most one ring full: requests that are refused at once take no room, and a guest that
+    /// refills the ring from another CPU must not keep this thread (and the lock) for ever. True when there may be more.
     fn take_new(&self, state: &mut State) -> bool {
-        let mut full = false;
-        loop {
+        let geometry = self.spec.device.geometry();
+        let limits = Limits::new(&geometry, state.sectors, self.spec.read_only);
+        let mut full = true;
+        for _ in 0..state.registers.queue.size() {
             let room = state.channel.as_ref().is_some_and(|c| c.room() > 0);
             if !room || state.free.is_empty() {
-                full = true;
                 break;
             }
-            if !state.registers.running() {
+            if !state.registers.running() || self.held() {
+                full = false;
                 break;
             }
             let queue = &mut state.registers.queue;
@@ -203,6 +211,7 @@ impl Blk {
                 Err(_) => queue.size() + 1,
             };
             if ahead == 0 {
+                full = false;
                 break;
             }
             let next = (ahead <= queue.size())
@@ -210,31 +219,31 @@ impl Blk {
                 .flatten();
             let Some(chain) = next else {
                 self.broken(state, "its available ring is nonsense");
+                full = false;
                 break;
             };
             match Chain::collect(chain) {
-                Ok(chain) => self.begin(state, chain),
+                Ok(chain) => self.begin(state, chain, &limits),
                 Err(fault) => {
                     self.broken(state, &format!("a descriptor chain is bad: {fault:?}"));
+                    full = false;
                     break;
                 }
             }
         }
         if let Some(channel) = &mut state.channel {
             if let Err(e) = channel.commit() {
-                eprintln!("{}: submitting failed: {}", self.spec.id, e.full_text());
+                say::host(
+                    &self.spec.id,
+                    &format!("submitting failed: {}", e.full_text()),
+                );
             }
         }
         full
     }
 
-    fn begin(&self, state: &mut State, chain: Chain) {
-        let limits = Limits::new(
-            &self.spec.device.geometry(),
-            state.sectors,
-            self.spec.read_only,
-        );
-        let request = match Request::parse(chain, &limits) {
+    fn begin(&self, state: &mut State, chain: Chain, limits: &Limits) {
+        let request = match Request::parse(chain, limits) {
             Ok(request) => request,
             Err(refusal) => {
                 self.stats.invalid.count(0, false, Duration::ZERO);
@@ -244,14 +253,14 @@ impl Blk {
         };
         let (answer, bytes) = (request.answer(), request.bytes());
         let through = !self.writeback(state);
-        let (counted, mut ops) = match self.operations(request.into_kind(), through) {
+        let (counted, first, rest) = match self.operations(request.into_kind(), through) {
             Ok(work) => work,
             Err(status) => {
                 self.answer(state, answer, status);
                 return;
             }
         };
-        let Some(first) = ops.pop_front() else {
+        let Some(first) = first else {
             self.answer(state, answer, Status::Ok);
             return;
         };
@@ -264,7 +273,7 @@ impl Blk {
             answer,
             counted,
             bytes,
-            rest: ops,
+            rest,
             begun: Instant::now(),
         });
         self.submit(state, slot, first);
@@ -275,33 +284,40 @@ impl Blk {
         &self,
         kind: Kind,
         through: bool,
-    ) -> std::result::Result<(Counted, VecDeque<Op>), Status> {
+    ) -> std::result::Result<(Counted, Option<Op>, VecDeque<Op>), Status> {
         let flush = through.then_some(Op::Flush);
         Ok(match kind {
             Kind::Read { offset, into } => {
                 let into = self.buffers(&into)?;
-                (Counted::Read, VecDeque::from([Op::Read { offset, into }]))
+                (
+                    Counted::Read,
+                    Some(Op::Read { offset, into }),
+                    VecDeque::new(),
+                )
             }
             Kind::Write { offset, from } => {
                 let from = self.buffers(&from)?;
-                let mut ops = VecDeque::from([Op::Write { offset, from }]);
-                ops.extend(flush);
-                (Counted::Write, ops)
+                (
+                    Counted::Write,
+                    Some(Op::Write { offset, from }),
+                    flush.into_iter().collect(),
+                )
             }
-            Kind::Flush if self.spec.read_only => (Counted::Flush, VecDeque::new()),
-            Kind::Flush => (Counted::Flush, VecDeque::from([Op::Flush])),
+            Kind::Flush if self.spec.read_only => (Counted::Flush, None, VecDeque::new()),
+            Kind::Flush => (Counted::Flush, Some(Op::Flush), VecDeque::new()),
             Kind::GetId { into } => {
                 self.write_serial(&into)?;
-                (Counted::Read, VecDeque::new())
+                (Counted::Read, None, VecDeque::new())
             }
             Kind::Discard(extents) => {
                 let discard = |extent| Op::Discard { extent };
-                (Counted::Unmap, extents.into_iter().map(discard).collect())
+                let mut ops: VecDeque<Op> = extents.into_iter().map(discard).collect();
+                (Counted::Unmap, ops.pop_front(), ops)
             }
             Kind::WriteZeroes(ranges) => {
                 let zero = |(extent, may_unmap)| Op::WriteZeroes { extent, may_unmap };
-                let ops = ranges.into_iter().map(zero).chain(flush).collect();
-                (Counted::Write, ops)
+                let mut ops: VecDeque<Op> = ranges.into_iter().map(zero).chain(flush).collect();
+                (Counted::Write, ops.pop_front(), ops)
             }
         })
     }
@@ -346,7 +362,10 @@ impl Blk {
             None => Err(Error::failed("the device has no channel")),
         };
         if let Err(e) = result {
-            eprintln!("{}: request not taken: {}", self.spec.id, e.full_text());
+            say::guest(
+                &self.spec.id,
+                &format!("request not taken: {}", e.full_text()),
+            );
             self.finish(state, slot, Err(e));
         }
     }
@@ -408,7 +427,7 @@ impl Blk {
                 let errors = counter.reading().failed;
                 // The first few of a kind, then one in a thousand: a dying disk must not fill the log.
                 if errors <= 10 || errors % 1000 == 0 {
-                    eprintln!("{}: request failed: {}", self.spec.id, e.full_text());
+                    say::host(&self.spec.id, &format!("request failed: {}", e.full_text()));
                 }
                 match e.kind() {
                     crate::model::ErrorKind::Unsupported => Status::Unsupported,
@@ -446,6 +465,8 @@ impl Blk {
         let wanted = if queue.event_idx_enabled() {
             queue.needs_notification(&*self.ram).unwrap_or(true)
         } else {
+            // The used ring must be visible before the flags are looked at: the driver does it the other way round.
+            fence(Ordering::SeqCst);
             let flags = self
                 .ram
                 .load::<u16>(GuestAddress(queue.avail_ring()), Ordering::Acquire);
@@ -461,7 +482,10 @@ impl Blk {
         if state.registers.status & status::NEEDS_RESET != 0 {
             return;
         }
-        eprintln!("{}: the guest's driver is broken: {why}", self.spec.id);
+        say::guest(
+            &self.spec.id,
+            &format!("the guest's driver is broken: {why}"),
+        );
         state.registers.status |= status::NEEDS_RESET;
         if state.registers.status & status::DRIVER_OK != 0 {
             self.interrupts.config(state.registers.config_vector);

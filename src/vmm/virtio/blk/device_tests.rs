@@ -535,3 +535,41 @@ proptest! {
         driver.works();
     }
 }
+
+#[test]
+fn a_guest_that_refills_the_ring_does_not_catch_the_io_thread() {
+    let mut driver = Driver::new(true, 16);
+    driver.header(DATA, 0x7777, 0);
+    for head in 0..8 {
+        driver.chain(head * 2, &[(DATA, 16, 0), (DATA + 0x100, 1, WRITE)]);
+    }
+    let (blk, ram) = (&driver.blk, &driver.ram);
+    let limit = Duration::from_secs(10);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let io = scope.spawn(|| blk.process());
+        // A second CPU: every refused request is offered again as soon as it was answered.
+        while !io.is_finished() && begun.elapsed() < limit {
+            let used: u16 = ram.load(GuestAddress(USED + 2), Ordering::Acquire).unwrap();
+            let offered = used.wrapping_add(8);
+            ram.store(offered, GuestAddress(AVAIL + 2), Ordering::Release)
+                .unwrap();
+        }
+    });
+    assert!(begun.elapsed() < limit, "the I/O thread was caught");
+    assert_eq!(driver.status(), 15);
+}
+
+#[test]
+fn a_hold_cuts_a_batch_short() {
+    let mut driver = Driver::new(true, 16);
+    driver.blk.hold(Duration::from_secs(1)).unwrap();
+    let before = driver.used();
+    driver.header(DATA, 0x7777, 0);
+    driver.chain(0, &[(DATA, 16, 0), (DATA + 0x100, 1, WRITE)]);
+    driver.blk.process();
+    assert_eq!(driver.used(), before, "nothing is taken while held");
+    driver.blk.release();
+    driver.blk.process();
+    assert_eq!(driver.used(), before + 1);
+}

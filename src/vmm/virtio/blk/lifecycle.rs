@@ -5,6 +5,7 @@ use super::config::{self, CONFIG_WCE, WRITEBACK_OFFSET};
 use super::device::{Blk, State};
 use super::request::SECTOR;
 use crate::model::{ByteCount, Error, Result};
+use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,25 +85,29 @@ impl Blk {
         ))
     }
 
+    /// Takes nothing new from the queue. Needs no lock: the I/O thread keeps it for as long as it takes requests.
+    pub(in crate::vmm) fn stop_taking(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
     /// Takes nothing new from the queue and waits until nothing is in flight; `Busy` (and not held) after `wait`.
     pub(in crate::vmm) fn hold(&self, wait: Duration) -> Result<()> {
-        let mut state = self.lock();
-        state.held = true;
-        let (mut state, _) = self
+        self.stop_taking();
+        let state = self.lock();
+        let (state, _) = self
             .idle
             .wait_timeout_while(state, wait, |state| state.in_flight() > 0)
             .unwrap_or_else(PoisonError::into_inner);
         if state.in_flight() > 0 {
-            state.held = false;
             drop(state);
-            let _ = self.kick.write(1);
+            self.release();
             return Err(self.busy());
         }
         Ok(())
     }
 
     pub(in crate::vmm) fn release(&self) {
-        self.lock().held = false;
+        self.held.store(false, Ordering::SeqCst);
         let _ = self.kick.write(1);
     }
 

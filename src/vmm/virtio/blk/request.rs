@@ -21,6 +21,9 @@ const DATA_LIMIT: u64 = 1 << 30;
 const HEADER: usize = 16;
 const SEGMENT: usize = 16;
 const SERIAL: usize = 20;
+/// Request codes that carry ranges; both fit the first byte of the header.
+const DISCARD: u8 = 11;
+const WRITE_ZEROES: u8 = 13;
 
 /// A run of guest memory that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +108,10 @@ impl Chain {
         }
         let mut header = [0u8; HEADER];
         take_front(ram, &mut readable, &mut header)?;
-        let ranges = peek(ram, &readable, SEGMENT * (MAX_SEGMENTS as usize + 1))?;
+        let ranges = match header[0] {
+            DISCARD | WRITE_ZEROES => peek(ram, &readable, SEGMENT * (MAX_SEGMENTS as usize + 1))?,
+            _ => Vec::new(),
+        };
         let status = take_last(&mut writable).ok_or(ChainFault::NoStatus)?;
         Ok(Chain {
             head,
