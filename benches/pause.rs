@@ -64,7 +64,7 @@ fn fill(path: &Path, size: u64, filled: u64) -> volvisor::model::Result<()> {
     image.flush()
 }
 
-fn measure(title: &str, size: u64, filled: u64, busy: u32) -> Result<(), String> {
+fn measure(title: &str, size: u64, filled: u64, busy: u64) -> Result<(), String> {
     let told = |e: volvisor::model::Error| e.full_text();
     // On a real disk: in memory a sync costs nothing and the figures would mean nothing.
     let root = Root::inside(Path::new(env!("CARGO_TARGET_TMPDIR")), "pause");
@@ -103,7 +103,7 @@ fn measure(title: &str, size: u64, filled: u64, busy: u32) -> Result<(), String>
         commands.push(volvisor(&["qm", "snapshot", "100", &format!("s{number}")]));
     }
     let listed = Command::new(PROGRAM)
-        .args(["--root", root.text(), "volvisor"])
+        .args(["--root", root.text()])
         .args(["snapshot", "list", "100", "-o", "json"])
         .output()
         .map_err(|e| e.to_string())?;

@@ -373,3 +373,52 @@ fn farewell(clients: &mut Clients) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::irq::new_event;
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn clients_that_hung_up_while_nothing_is_read_from_them_cost_no_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let [control, console] = ["control", "console"].map(|name| dir.path().join(name));
+        let serial = Serial::new(new_event().unwrap(), new_event().unwrap());
+        let outbox = Arc::new(Outbox::new().unwrap());
+        let (jobs, _work) = std::sync::mpsc::channel();
+        let flags = rustix::event::EventfdFlags::NONBLOCK;
+        let served = Control {
+            name: "test".into(),
+            status: Arc::new(Status::new(RunState::Running)),
+            devices: Vec::new(),
+            serial: Arc::clone(&serial),
+            log: tempfile::tempfile().unwrap(),
+            signals: rustix::event::eventfd(0, flags).unwrap(),
+            outbox: Arc::clone(&outbox),
+            jobs,
+            control: Listener::bind(&control).unwrap(),
+            console: Listener::bind(&console).unwrap(),
+        };
+        let thread = std::thread::spawn(move || {
+            let code = served.run().unwrap();
+            let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            (code, spent)
+        });
+        // More than the guest, which never reads, has room for; and an action that nobody finishes.
+        let mut typist = UnixStream::connect(&console).unwrap();
+        typist.write_all(&[b'x'; 6000]).unwrap();
+        let mut boss = UnixStream::connect(&control).unwrap();
+        boss.write_all(b"{\"execute\":\"stop\"}\n").unwrap();
+        while serial.input_room() > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop((typist, boss));
+        std::thread::sleep(Duration::from_millis(600));
+        outbox.push(Out::Finish(7));
+        let (code, spent) = thread.join().unwrap();
+        assert_eq!(code, 7);
+        let spent = Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32);
+        assert!(spent < Duration::from_millis(250), "it ran for {spent:?}");
+    }
+}

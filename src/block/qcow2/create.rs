@@ -171,6 +171,7 @@ fn preallocate(file: &File, new: &NewImage) -> Result<()> {
     }
     if new.preallocation == Preallocation::Falloc {
         let end = image.end();
+        image.store.touched();
         crate::sys::fs::fallocate(
             image.store.file(),
             rustix::fs::FallocateFlags::empty(),

@@ -119,6 +119,11 @@ impl Store {
         Ok(())
     }
 
+    /// The file is about to be changed past this store.
+    pub(super) fn touched(&mut self) {
+        self.dirty = true;
+    }
+
     pub(super) fn set_failed(&mut self) {
         self.failed = true;
     }
