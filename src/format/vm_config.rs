@@ -7,6 +7,8 @@ use super::drive::Drive;
 pub use super::storage_cfg::{Problem, digest};
 use super::vm_key;
 use crate::model::{Slot, SnapshotName};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A part of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,24 +20,74 @@ pub enum Section {
     Snapshot(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a line is; places count from the line's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Blank,
     /// `#text`: a line of the description.
     Description,
     Key {
-        key: String,
-        value: String,
+        key_end: u32,
+        value_start: u32,
+        value_end: u32,
     },
     /// Kept, not understood.
     Odd,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A line with its end, exactly as in the file: a range of a shared text, so that reading and copying a config allocates little.
+#[derive(Debug, Clone)]
 struct Line {
-    /// With its line end, exactly as in the file.
-    raw: Vec<u8>,
+    text: Arc<[u8]>,
+    start: u32,
+    end: u32,
     kind: Kind,
+}
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Self) -> bool {
+        self.raw() == other.raw()
+    }
+}
+impl Eq for Line {}
+
+impl Line {
+    fn new(raw: Vec<u8>) -> Self {
+        let (end, kind) = (raw.len() as u32, line_kind(&raw));
+        Line {
+            text: raw.into(),
+            start: 0,
+            end,
+            kind,
+        }
+    }
+    fn raw(&self) -> &[u8] {
+        &self.text[self.start as usize..self.end as usize]
+    }
+    /// Key and value, where the line is one.
+    fn pair(&self) -> Option<(&str, &str)> {
+        let Kind::Key {
+            key_end,
+            value_start,
+            value_end,
+        } = self.kind
+        else {
+            return None;
+        };
+        let part =
+            |from: u32, to: u32| std::str::from_utf8(&self.raw()[from as usize..to as usize]).ok();
+        Some((part(0, key_end)?, part(value_start, value_end)?))
+    }
+    fn is_key(&self, key: &str) -> bool {
+        self.pair().is_some_and(|(k, _)| k == key)
+    }
+    fn ends(&self) -> bool {
+        self.raw().ends_with(b"\n")
+    }
+    /// The same line with an end.
+    fn ended(&self) -> Line {
+        Line::new([self.raw(), b"\n"].concat())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,10 +158,14 @@ fn line_kind(raw: &[u8]) -> Kind {
         return Kind::Odd;
     };
     match text.split_once(':') {
-        Some((key, value)) if is_key(key) && !value.trim().is_empty() => Kind::Key {
-            key: key.to_owned(),
-            value: value.trim().to_owned(),
-        },
+        Some((key, rest)) if is_key(key) && !rest.trim().is_empty() => {
+            let value_start = key.len() + 1 + (rest.len() - rest.trim_start().len());
+            Kind::Key {
+                key_end: key.len() as u32,
+                value_start: value_start as u32,
+                value_end: (value_start + rest.trim().len()) as u32,
+            }
+        }
         _ => Kind::Odd,
     }
 }
@@ -123,11 +179,14 @@ impl VmConfig {
             lines: Vec::new(),
         }];
         let mut problems = Vec::new();
+        let text: Arc<[u8]> = bytes.into();
+        let mut start = 0;
         for (index, raw) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
+            let end = start + raw.len() as u32;
+            let from = std::mem::replace(&mut start, end);
             let body = trimmed(raw);
-            let header = std::str::from_utf8(body).ok().and_then(header_of);
             if body.first() == Some(&b'[') {
-                let section = header.flatten();
+                let section = std::str::from_utf8(body).ok().and_then(header_of).flatten();
                 if section.is_none() {
                     problems.push(problem(index, 1, "unknown section"));
                 }
@@ -138,17 +197,15 @@ impl VmConfig {
                 });
                 continue;
             }
-            let kind = line_kind(raw);
-            problems.extend(line_problem(
-                index,
-                &kind,
-                parts.last().and_then(|p| p.section.as_ref()),
-            ));
+            let line = Line {
+                text: Arc::clone(&text),
+                start: from,
+                end,
+                kind: line_kind(raw),
+            };
             if let Some(part) = parts.last_mut() {
-                part.lines.push(Line {
-                    raw: raw.to_vec(),
-                    kind,
-                });
+                problems.extend(line_problem(index, &line, part.section.as_ref()));
+                part.lines.push(line);
             }
         }
         VmConfig { parts, problems }
@@ -163,7 +220,7 @@ impl VmConfig {
         for part in &self.parts {
             bytes.extend_from_slice(&part.header);
             for line in &part.lines {
-                bytes.extend_from_slice(&line.raw);
+                bytes.extend_from_slice(line.raw());
             }
         }
         bytes
@@ -186,14 +243,11 @@ impl VmConfig {
 
     /// Effective value (last duplicate wins).
     pub fn get(&self, section: &Section, key: &str) -> Option<String> {
-        self.part(section)?
-            .lines
-            .iter()
-            .rev()
-            .find_map(|line| match &line.kind {
-                Kind::Key { key: k, value } if k == key => Some(value.clone()),
-                _ => None,
-            })
+        self.part(section)?.lines.iter().rev().find_map(|line| {
+            line.pair()
+                .filter(|(k, _)| *k == key)
+                .map(|(_, value)| value.to_owned())
+        })
     }
 
     /// Effective keys, sorted bytewise, without `description`.
@@ -204,10 +258,8 @@ impl VmConfig {
             .map(|p| p.lines.as_slice())
             .unwrap_or_default()
         {
-            if let Kind::Key { key, value } = &line.kind
-                && key != "description"
-            {
-                map.insert(key.clone(), value.clone());
+            if let Some((key, value)) = line.pair().filter(|(key, _)| *key != "description") {
+                map.insert(key.to_owned(), value.to_owned());
             }
         }
         map.into_iter().collect()
@@ -223,27 +275,22 @@ impl VmConfig {
         let Some(part) = self.part_mut(section) else {
             return;
         };
-        let found = part
-            .lines
-            .iter()
-            .rposition(|l| matches!(&l.kind, Kind::Key { key: k, .. } if k == key));
+        let found = part.lines.iter().rposition(|l| l.is_key(key));
         match found {
             Some(at) => {
-                let end = line_end(&part.lines[at].raw);
-                part.lines[at] = key_line(key, &value, end);
+                let line = key_line(key, &value, line_end(part.lines[at].raw()));
+                part.lines[at] = line;
             }
             None => {
-                let after = part.lines.iter().rposition(|l| match &l.kind {
-                    Kind::Key { key: k, .. } => k.as_str() < key,
-                    Kind::Description => true,
-                    _ => false,
+                let after = part.lines.iter().rposition(|l| {
+                    l.kind == Kind::Description || l.pair().is_some_and(|(k, _)| k < key)
                 });
                 let at = after.map_or(0, |at| at + 1);
                 if at > 0
                     && let Some(line) = part.lines.get_mut(at - 1)
-                    && !line.raw.ends_with(b"\n")
+                    && !line.ends()
                 {
-                    line.raw.push(b'\n');
+                    *line = line.ended();
                 }
                 part.lines.insert(at, key_line(key, &value, b"\n"));
             }
@@ -263,31 +310,28 @@ impl VmConfig {
             .position(|p| p.section.as_ref().is_some_and(|s| s > section))
             .unwrap_or(self.parts.len());
         if let Some(before) = self.parts.get_mut(at - 1) {
-            let text = before.lines.last().map_or(&before.header, |l| &l.raw);
+            let text = before
+                .lines
+                .last()
+                .map_or(before.header.as_slice(), Line::raw);
             let (ends, empty) = (
                 text.is_empty() || text.ends_with(b"\n"),
                 before.lines.is_empty() && before.header.is_empty(),
             );
             if !ends {
                 match before.lines.last_mut() {
-                    Some(line) => line.raw.push(b'\n'),
+                    Some(line) => *line = line.ended(),
                     None => before.header.push(b'\n'),
                 }
             }
             if !empty && before.lines.last().is_none_or(|l| l.kind != Kind::Blank) {
-                before.lines.push(Line {
-                    raw: b"\n".to_vec(),
-                    kind: Kind::Blank,
-                });
+                before.lines.push(Line::new(b"\n".to_vec()));
             }
         }
         let last = at == self.parts.len();
         let mut lines = Vec::new();
         if !last {
-            lines.push(Line {
-                raw: b"\n".to_vec(),
-                kind: Kind::Blank,
-            });
+            lines.push(Line::new(b"\n".to_vec()));
         }
         self.parts.insert(
             at,
@@ -305,8 +349,7 @@ impl VmConfig {
             return false;
         };
         let before = part.lines.len();
-        part.lines
-            .retain(|l| !matches!(&l.kind, Kind::Key { key: k, .. } if k == key));
+        part.lines.retain(|l| !l.is_key(key));
         part.lines.len() != before
     }
 
@@ -314,17 +357,13 @@ impl VmConfig {
         let part = self.part(section)?;
         let mut text = String::new();
         for line in &part.lines {
-            match &line.kind {
-                Kind::Description => {
-                    text.push_str(&decode_description(&trimmed(&line.raw)[1..]));
-                    text.push('\n');
-                }
-                Kind::Key { key, value } if key == "description" => {
-                    text.push_str(&decode_description(value.as_bytes()));
-                    text.push('\n');
-                }
-                _ => {}
-            }
+            let encoded = match line.pair() {
+                Some(("description", value)) => value.as_bytes(),
+                _ if line.kind == Kind::Description => &trimmed(line.raw())[1..],
+                _ => continue,
+            };
+            text.push_str(&decode_description(encoded));
+            text.push('\n');
         }
         let kept = text.trim_end_matches('\n');
         (!kept.is_empty()).then(|| kept.to_owned())
@@ -337,22 +376,14 @@ impl VmConfig {
         let Some(part) = self.part_mut(section) else {
             return;
         };
-        part.lines.retain(|l| {
-            l.kind != Kind::Description
-                && !matches!(&l.kind, Kind::Key { key, .. } if key == "description")
-        });
+        part.lines
+            .retain(|l| l.kind != Kind::Description && !l.is_key("description"));
         let lines = text
             .filter(|t| !t.is_empty())
             .map(|t| t.trim_end_matches('\n').split('\n').collect::<Vec<_>>());
         for (at, line) in lines.unwrap_or_default().into_iter().enumerate() {
             let raw = format!("#{}\n", encode_description(line)).into_bytes();
-            part.lines.insert(
-                at,
-                Line {
-                    raw,
-                    kind: Kind::Description,
-                },
-            );
+            part.lines.insert(at, Line::new(raw));
         }
     }
 
@@ -362,13 +393,14 @@ impl VmConfig {
 
     pub fn remove_section(&mut self, section: &Section) -> bool {
         let before = self.parts.len();
+        let was_last = self.parts.last().and_then(|p| p.section.as_ref()) == Some(section);
         self.parts
             .retain(|p| p.section.as_ref() != Some(section) || *section == Section::Main);
         if self.parts.len() == before {
             return false;
         }
         // The blank line that separated the last section goes with it.
-        if let Some(part) = self.parts.last_mut() {
+        if let Some(part) = self.parts.last_mut().filter(|_| was_last) {
             while part.lines.last().is_some_and(|l| l.kind == Kind::Blank) {
                 part.lines.pop();
             }
@@ -382,13 +414,8 @@ impl VmConfig {
             Some(Section::Snapshot(name)) => SnapshotName::parse(name).ok(),
             _ => None,
         });
-        let mut seen = Vec::new();
-        for name in names {
-            if !seen.contains(&name) {
-                seen.push(name);
-            }
-        }
-        seen
+        let mut seen = HashSet::new();
+        names.filter(|name| seen.insert(name.clone())).collect()
     }
 
     /// Drives that parse, in iteration order (ide, scsi, virtio, sata, efidisk, tpmstate, unused).
@@ -412,23 +439,24 @@ impl VmConfig {
 }
 
 /// Values are checked in the sections that say what the machine is now; those of a snapshot when it is used.
-fn line_problem(index: usize, kind: &Kind, section: Option<&Section>) -> Option<Problem> {
+fn line_problem(index: usize, line: &Line, section: Option<&Section>) -> Option<Problem> {
     let section = section?;
-    match kind {
-        Kind::Odd => Some(problem(index, 1, "unable to parse line")),
-        Kind::Key { key, .. } if key == "delete" && *section == Section::Pending => None,
-        Kind::Key { key, value } if matches!(section, Section::Main | Section::Pending) => {
-            let error = match key.as_str() {
-                "cdrom" | "smp" => return None,
-                _ => match vm_key::check_value(key, value) {
-                    Err(error) => error,
-                    Ok(_) => Drive::parse(Slot::parse(key).ok()?, value).err()?,
-                },
-            };
-            Some(problem(index, key.len() + 3, error.message()))
-        }
-        _ => None,
+    if line.kind == Kind::Odd {
+        return Some(problem(index, 1, "unable to parse line"));
     }
+    let (key, value) = line.pair()?;
+    let is_delete = key == "delete" && *section == Section::Pending;
+    if is_delete
+        || matches!(key, "cdrom" | "smp")
+        || !matches!(section, Section::Main | Section::Pending)
+    {
+        return None;
+    }
+    let error = match vm_key::check_value(key, value) {
+        Err(error) => error,
+        Ok(_) => Drive::parse(Slot::parse(key).ok()?, value).err()?,
+    };
+    Some(problem(index, key.len() + 3, error.message()))
 }
 
 fn problem(index: usize, column: usize, message: &str) -> Problem {
@@ -450,15 +478,7 @@ fn line_end(raw: &[u8]) -> &[u8] {
 }
 
 fn key_line(key: &str, value: &str, end: &[u8]) -> Line {
-    let mut raw = format!("{key}: {value}").into_bytes();
-    raw.extend_from_slice(end);
-    Line {
-        raw,
-        kind: Kind::Key {
-            key: key.to_owned(),
-            value: value.trim().to_owned(),
-        },
-    }
+    Line::new([format!("{key}: {value}").as_bytes(), end].concat())
 }
 
 /// Undoes `encode_description`; what is no escape stays.
