@@ -214,7 +214,7 @@ fn check_function(name: &str, value: &str) -> Result<(), String> {
         ),
         "pve-cpuset" => ok(is_cpu_set(value), "unable to parse cpuset option"),
         "address" => ok(
-            value.parse::<std::net::IpAddr>().is_ok() || is_dns_name(value),
+            value.parse::<core::net::IpAddr>().is_ok() || is_dns_name(value),
             &format!("value does not look like a valid address: {value}"),
         ),
         other => match (other.strip_suffix("-list"), other.strip_suffix("-opt")) {
