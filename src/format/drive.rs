@@ -246,3 +246,74 @@ impl std::fmt::Display for Drive {
             .try_for_each(|(key, value)| write!(f, ",{key}={value}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(slot: &str, text: &str) -> Option<String> {
+        let drive = Drive::parse(Slot::parse(slot).unwrap(), &format!("st:vm-1-disk-0{text}"));
+        let text = drive.ok()?.to_string();
+        Some(text.strip_prefix("st:vm-1-disk-0").unwrap().to_owned())
+    }
+
+    #[test]
+    fn limits_in_bytes_keep_their_value() {
+        for (given, shown) in [
+            ("bps=1048576", "mbps=1.000"),
+            ("bps_rd=524288", "mbps_rd=0.500"),
+            ("bps_wr=1", "mbps_wr=0.00000095367431640625"),
+            ("bps=0", "mbps=0.000"),
+        ] {
+            let expected = format!(",{shown}");
+            assert_eq!(printed("scsi0", &format!(",{given}")), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_no_limit_for_the_rules() {
+        assert!(printed("scsi0", ",mbps=0,mbps_rd=5").is_some());
+        assert!(printed("scsi0", ",mbps_max=0").is_some());
+        assert!(printed("scsi0", ",mbps=1,mbps_rd=5").is_none());
+        assert!(printed("scsi0", ",mbps_max=1").is_none());
+        assert!(printed("ide2", ",media=cdrom,snapshot=0").is_some());
+        assert!(printed("ide2", ",media=cdrom,snapshot=1").is_none());
+    }
+
+    #[test]
+    fn every_missing_limit_is_spoken_of() {
+        let slot = Slot::parse("scsi0").unwrap();
+        assert_eq!(
+            spoken_problems(slot, "st:x,mbps_rd_max=1,iops_max_length=2", false),
+            [
+                "mbps_rd_max requires mbps_rd",
+                "iops_max_length requires iops_max"
+            ]
+        );
+    }
+
+    #[test]
+    fn obsolete_geometry_is_read_and_forgotten_but_not_as_a_line_for_the_original() {
+        let slot = Slot::parse("scsi0").unwrap();
+        assert_eq!(
+            printed("scsi0", ",cyls=x,heads=4,trans=lba").as_deref(),
+            Some("")
+        );
+        assert!(check_line(slot, "st:x,cyls=1").is_err());
+    }
+
+    #[test]
+    fn a_volume_named_twice_is_refused() {
+        for text in [
+            "st:a,file=st:b",
+            "st:a,volume=st:b",
+            "st:a,st:b",
+            "file=st:a,volume=st:b",
+        ] {
+            assert!(
+                Drive::parse(Slot::parse("scsi0").unwrap(), text).is_err(),
+                "{text}"
+            );
+        }
+    }
+}

@@ -44,7 +44,7 @@ pub struct Table {
     /// (sub-key, sub-key it needs).
     requires: Vec<(&'static str, &'static str)>,
     /// What holds between valid sub-keys; `Err` is the original's text.
-    pub validator: Option<fn(&Values) -> Result<(), String>>,
+    pub validator: Option<Validator>,
 }
 
 fn duplicate(key: &str) -> String {
@@ -55,6 +55,9 @@ fn duplicate(key: &str) -> String {
 pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
+
+/// Says what is wrong between valid sub-keys.
+pub type Validator = fn(&Values) -> Result<(), String>;
 
 /// Sub-keys and stored values (booleans as `0`/`1`), sorted by name.
 pub type Values = BTreeMap<String, String>;
@@ -306,6 +309,86 @@ pub fn check_kind(kind: &Kind, value: &str) -> Result<String, String> {
         Kind::Format(name, max) => {
             check_format(name, value)?;
             too_long(*max).map_or(Ok(value.to_owned()), Err)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tables;
+
+    fn answer(table: &str, text: &str) -> String {
+        let table = tables::by_name(table).unwrap();
+        table
+            .parse(text)
+            .map_or_else(|e| e, |values| table.print(&values))
+    }
+
+    #[test]
+    fn required_keys_are_printed_before_the_others() {
+        assert_eq!(answer("ivshmem", "name=x,size=4"), "size=4,name=x");
+        assert_eq!(
+            answer("net", "bridge=vmbr0,firewall=yes,virtio=AA:BB:CC:00:11:22"),
+            "virtio=AA:BB:CC:00:11:22,bridge=vmbr0,firewall=1"
+        );
+    }
+
+    #[test]
+    fn a_key_given_twice_is_refused_in_the_originals_words() {
+        for (table, text, words) in [
+            (
+                "agent",
+                "1,enabled=1",
+                "duplicate key in comma-separated list property: enabled\n",
+            ),
+            (
+                "agent",
+                "freeze-fs=1,guest-fsfreeze=1",
+                "key 'freeze-fs' is already defined (via alias)\n",
+            ),
+            (
+                "net",
+                "virtio,e1000=AA:BB:CC:00:11:22",
+                "key alias 'model' is already defined\n",
+            ),
+            (
+                "scsi",
+                "st:a,volume=st:b",
+                "key 'file' is already defined (via alias)\n",
+            ),
+        ] {
+            assert_eq!(answer(table, text), words, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_machine_names_a_known_model_and_harmless_flags() {
+        assert_eq!(
+            answer("cpu", "host,flags=+aes;-pcid"),
+            "host,flags=+aes;-pcid"
+        );
+        assert_eq!(answer("cpu", "custom-lab"), "custom-lab");
+        assert!(answer("cpu", "hosst").contains("Built-in cputype 'hosst' is not defined"));
+        assert!(answer("cpu", "host,flags=+vmx").starts_with("VM-specific CPU flags"));
+        assert_eq!(answer("cpu", "hidden=1"), "CPU is missing cputype\n");
+        assert_eq!(
+            answer("pve-cpu-conf", "custom-lab,flags=+vmx"),
+            "custom-lab,flags=+vmx"
+        );
+    }
+
+    #[test]
+    fn numbers_take_every_usual_spelling_within_their_range() {
+        for good in ["1.", ".5", "1e2", "+3", "0.5e-1"] {
+            assert_eq!(
+                answer("net", &format!("virtio,rate={good}")),
+                format!("virtio,rate={good}")
+            );
+        }
+        for bad in [".", "1e", "e1", "1.2.3", "-1"] {
+            assert!(
+                answer("net", &format!("virtio,rate={bad}")).starts_with("format error\nrate: ")
+            );
         }
     }
 }

@@ -284,9 +284,7 @@ impl VmConfig {
             Some(last) => &mut part.lines[last].raw,
             None => &mut part.header,
         };
-        if !before.is_empty() && !before.ends_with(b"\n") {
-            before.extend_from_slice(new_end);
-        }
+        finish_line(before, new_end);
         part.lines.insert(at, key_line(key, &value, new_end));
     }
 
@@ -313,9 +311,7 @@ impl VmConfig {
                 Some(line) => &mut line.raw,
                 None => &mut before.header,
             };
-            if !last.is_empty() && !last.ends_with(b"\n") {
-                last.extend_from_slice(end);
-            }
+            finish_line(last, end);
             // The original writes this blank line even when nothing is before it.
             if before.lines.last().is_none_or(|l| l.kind != Kind::Blank) {
                 before.lines.push(blank());
@@ -388,8 +384,8 @@ impl VmConfig {
             l.kind != Kind::Description
                 && !matches!(&l.kind, Kind::Key { key, .. } if key == "description")
         });
-        if text.is_some() && !part.header.is_empty() && !part.header.ends_with(b"\n") {
-            part.header.extend_from_slice(end);
+        if text.is_some() {
+            finish_line(&mut part.header, end);
         }
         let new = text.into_iter().flat_map(|t| t.split('\n')).map(|line| {
             let mut raw = format!("#{}", encode_description(line)).into_bytes();
@@ -503,6 +499,15 @@ fn problem(index: usize, column: usize, message: &str) -> Problem {
     }
 }
 
+/// Ends the last line of a file that has no line end there; of a cut `\r\n` only the missing half is added.
+fn finish_line(raw: &mut Vec<u8>, end: &[u8]) {
+    match raw.last() {
+        None | Some(b'\n') => {}
+        Some(b'\r') => raw.push(b'\n'),
+        Some(_) => raw.extend_from_slice(end),
+    }
+}
+
 fn line_end(raw: &[u8]) -> &[u8] {
     if raw.ends_with(b"\r\n") {
         b"\r\n"
@@ -524,3 +529,6 @@ fn key_line(key: &str, value: &str, end: &[u8]) -> Line {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,13 +18,19 @@ pub struct Item {
 
 /// The `delete:` list of the pending section: key and whether it is forced (`!key`).
 pub fn deletions(config: &VmConfig) -> Vec<(String, bool)> {
-    let list = config.get(&Section::Pending, "delete").unwrap_or_default();
-    split_list(&list)
-        .map(|word| match word.strip_prefix('!') {
-            Some(key) => (key.to_owned(), true),
-            None => (word.to_owned(), false),
-        })
-        .collect()
+    read_deletions(&config.get(&Section::Pending, "delete").unwrap_or_default())
+}
+
+/// `memory,!scsi1` taken apart; the last of equal keys counts.
+pub fn read_deletions(text: &str) -> Vec<(String, bool)> {
+    let mut list: BTreeMap<String, bool> = BTreeMap::new();
+    for word in split_list(text) {
+        match word.strip_prefix('!') {
+            Some(key) => list.insert(key.to_owned(), true),
+            None => list.insert(word.to_owned(), false),
+        };
+    }
+    list.into_iter().collect()
 }
 
 /// The values of one section as the file level stores them, with the description.
@@ -93,4 +99,26 @@ pub fn render(items: &[Item]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        render(&items(&VmConfig::parse(text.as_bytes())))
+    }
+
+    #[test]
+    fn a_deletion_wins_over_a_new_value_and_nothing_is_made_up() {
+        assert_eq!(
+            shown("cores: 1\nonboot: yes\n\n[PENDING]\ncores: 2\ndelete: cores,memory\n"),
+            "del cores: 1\ncur onboot: 1\n"
+        );
+    }
+
+    #[test]
+    fn what_nobody_understands_is_shown_as_it_stands() {
+        assert_eq!(shown("future: a b\n"), "cur future: a b\n");
+    }
 }

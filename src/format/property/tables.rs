@@ -296,7 +296,7 @@ static TABLES: LazyLock<HashMap<&'static str, Table>> = LazyLock::new(|| {
         ("virtio", VIRTIO_ONLY),
     ];
     tables.extend(buses.into_iter().map(|(bus, own)| (bus, disk(own))));
-    let cpu = |validator| Table {
+    let cpu = |validator: super::Validator| Table {
         validator: Some(validator),
         ..Table::read(CPU)
     };
