@@ -2,6 +2,8 @@
 
 /// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
 mod cli;
+/// The test guest under QEMU: the yardstick for the same guest on our machine.
+mod guest_qemu;
 /// Machines run on real KVM and are controlled through their sockets.
 mod machine;
 /// The built-in test guest drives the devices of a real machine.
