@@ -42,5 +42,7 @@ mod cases_rescan;
 mod cases_vm;
 /// What planners promise: right steps, refusals with a way out, nothing to do twice.
 mod plan_stories;
+/// Readers and printers of the VM layer are total and lossless.
+mod properties;
 /// The qcow2 engine next to QEMU's tools, one situation after another.
 mod qcow2_stories;
