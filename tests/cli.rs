@@ -340,11 +340,13 @@ fn machines_are_listed_and_shown_as_scripts_expect() {
             .contains("maxmem: 2147483648\n")
     );
     let ran = root.run("qm status 999");
+    let said: Vec<&str> = ran.err.lines().collect();
     assert!(
-        ran.err.ends_with("/qemu-server/999.conf' does not exist\n"),
+        said[0].ends_with("/qemu-server/999.conf' does not exist"),
         "{}",
         ran.err
     );
+    assert_eq!(said[1..], ["help: list machines with: qm list"]);
     let value = root.json("vm list");
     assert_eq!(value["machines"][0]["memory"], 2048u64 << 20);
     assert!(root.ok("qm showcmd 100").contains("scsi0: "));

@@ -4,7 +4,8 @@ use crate::cli::args::{option, positional};
 use crate::cli::context::Context;
 use crate::cli::parse;
 use crate::cli::verb::Verb;
-use crate::model::Result;
+use crate::format::volname;
+use crate::model::{ContentType, Result};
 use clap::{ArgMatches, Command};
 
 pub const VERB: Verb = Verb::reads("path", "Path of a volume on this host", define, run);
@@ -19,10 +20,24 @@ fn define(command: Command) -> Command {
 fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
     let volume = parse::volume(m, "volume")?;
     let snapshot = parse::snapshot_if_given(m, "snapshot")?;
-    let path = ctx
-        .engine
-        .backend(&volume.storage)?
-        .path(&volume.name, snapshot.as_ref())?;
+    let section = ctx.engine.section(&volume.storage)?;
+    let is_image = section
+        .kind
+        .and_then(|kind| volname::parse(kind, volume.name.as_str()).ok())
+        .is_none_or(|parts| parts.content == ContentType::Images);
+    let path = match is_image {
+        true => ctx
+            .engine
+            .backend(&volume.storage)?
+            .path(&volume.name, snapshot.as_ref())?,
+        // Install media, templates and the like: the place follows from the name.
+        false => volname::host_path(
+            &section,
+            volume.name.as_str(),
+            snapshot.as_ref().map(|s| s.as_str()),
+        )?
+        .into(),
+    };
     match ctx.json() {
         true => ctx.object([
             ("volid", serde_json::json!(volume)),
