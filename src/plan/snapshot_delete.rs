@@ -5,7 +5,8 @@ use super::sections::Sections;
 use super::world::VmView;
 use super::{Intent, Plan, Step, World, check, naming};
 use crate::format::vm_config::{Section, VmConfig};
-use crate::model::{Error, ErrorKind, Result, SnapshotName, VmId, VolumeId, VolumeInfo};
+use crate::model::{Error, ErrorKind, Result, Slot, SnapshotName, VmId, VolumeId, VolumeInfo};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
@@ -23,7 +24,15 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
                 .hint(format!("list snapshots with: qm listsnapshot {vmid}")),
         );
     }
-    remove_snapshots(&mut draft, *vmid, view, std::slice::from_ref(name), *force)?;
+    let sections = Sections::read(&view.bytes.0);
+    remove_snapshots(
+        &mut draft,
+        *vmid,
+        view,
+        sections,
+        std::slice::from_ref(name),
+        *force,
+    )?;
     Ok(draft.finish())
 }
 
@@ -39,6 +48,7 @@ pub(super) fn remove_snapshots(
     draft: &mut Draft<'_>,
     vmid: VmId,
     view: &VmView,
+    mut sections: Sections,
     doomed: &[SnapshotName],
     force: bool,
 ) -> Result<()> {
@@ -50,8 +60,8 @@ pub(super) fn remove_snapshots(
     check::unlocked(vmid, &view.config)?;
     check::drives(vmid, view, &Section::Main, &["lock", "template", "parent"])?;
     let unread = check::unread(view);
-    let mut sections = Sections::read(&view.bytes.0);
     let mut known: HashMap<VolumeId, Option<Known<'_>>> = HashMap::new();
+    let mut disks: HashMap<Vec<(String, String)>, Vec<VolumeId>> = HashMap::new();
     let mut work: Vec<(SnapshotName, Vec<VolumeId>)> = Vec::new();
     let mut named: Vec<VolumeId> = Vec::new();
     let mut states = Vec::new();
@@ -64,9 +74,21 @@ pub(super) fn remove_snapshots(
             continue;
         };
         let mut volumes = Vec::new();
-        let drives = check::section_drives(vmid, document, &section)?;
-        for (_, drive) in check::disks(&drives) {
-            let Some(id) = drive.volume() else { continue };
+        // Sections copy each other's drives: equal texts are read once.
+        let texts: Vec<(String, String)> = document
+            .entries(&section)
+            .into_iter()
+            .filter(|(key, _)| Slot::from_key(key).is_some())
+            .collect();
+        let ids = match disks.entry(texts) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let drives = check::section_drives(vmid, document, &section)?;
+                let ids = check::disks(&drives).filter_map(|(_, drive)| drive.volume().cloned());
+                new.insert(ids.collect::<Vec<VolumeId>>())
+            }
+        };
+        for id in ids.iter() {
             if !known.contains_key(id) {
                 let found = look_up(draft, id, force)?;
                 named.push(id.clone());
@@ -178,54 +200,58 @@ fn state_volume<'w>(
 /// Children of doomed snapshots, and the main section, hang on the nearest ancestor that stays.
 fn relink(sections: &mut Sections, doomed: &[SnapshotName]) {
     let gone: HashSet<&str> = doomed.iter().map(SnapshotName::as_str).collect();
-    let parents: HashMap<String, Option<String>> = sections
-        .names()
-        .map(|name| (name.to_string(), sections.get(name, "parent")))
-        .collect();
-    // The answer for a doomed snapshot is remembered: a chain of thousands is walked once.
+    let mut children: Vec<(SnapshotName, Option<String>)> = Vec::new();
     let mut answers: HashMap<String, Option<String>> = HashMap::new();
-    let mut survivor = |start: &str| -> Option<String> {
-        let mut walked = Vec::new();
-        let mut at = start.to_owned();
-        let found = loop {
-            if !gone.contains(at.as_str()) {
-                break Some(at);
-            }
-            if let Some(known) = answers.get(&at) {
-                break known.clone();
-            }
-            // Seen as unanswered: a cycle in a file edited by hand ends here.
-            answers.insert(at.clone(), None);
-            walked.push(at.clone());
-            match parents.get(&at).cloned().flatten() {
-                Some(parent) => at = parent,
-                None => break None,
-            }
-        };
-        for name in walked {
-            answers.insert(name, found.clone());
+    for name in sections.names().filter(|n| !gone.contains(n.as_str())) {
+        if let Some(parent) = sections
+            .get(name, "parent")
+            .filter(|p| gone.contains(p.as_str()))
+        {
+            children.push((
+                name.clone(),
+                survivor(sections, &gone, &mut answers, parent),
+            ));
         }
-        found
-    };
-    let children: Vec<(SnapshotName, String)> = sections
-        .names()
-        .filter(|name| !gone.contains(name.as_str()))
-        .filter_map(|name| Some((name.clone(), parents.get(name.as_str())?.clone()?)))
-        .filter(|(_, parent)| gone.contains(parent.as_str()))
-        .collect();
-    for (name, parent) in children {
-        let next = survivor(&parent);
+    }
+    for (name, next) in children {
         sections.set(&name, "parent", next.as_deref());
     }
     let Some(parent) = sections.main.get(&Section::Main, "parent") else {
         return;
     };
     if gone.contains(parent.as_str()) {
-        match survivor(&parent) {
+        match survivor(sections, &gone, &mut answers, parent) {
             Some(next) => sections.main.set(&Section::Main, "parent", &next),
             None => {
                 sections.main.remove(&Section::Main, "parent");
             }
         }
     }
+}
+
+/// The nearest ancestor, `start` included, that stays. Answers are remembered: a chain of thousands is walked once.
+fn survivor(
+    sections: &Sections,
+    gone: &HashSet<&str>,
+    answers: &mut HashMap<String, Option<String>>,
+    start: String,
+) -> Option<String> {
+    let mut at = Some(start);
+    let mut walked = Vec::new();
+    // A cycle in a file edited by hand is longer than all that is gone.
+    while let Some(name) =
+        at.take_if(|name| gone.contains(name.as_str()) && walked.len() <= gone.len())
+    {
+        if let Some(known) = answers.get(&name) {
+            at = known.clone();
+            break;
+        }
+        at = SnapshotName::parse(&name)
+            .ok()
+            .and_then(|name| sections.get(&name, "parent"));
+        walked.push(name);
+    }
+    let found = at.filter(|name| !gone.contains(name.as_str()));
+    answers.extend(walked.into_iter().map(|name| (name, found.clone())));
+    found
 }
