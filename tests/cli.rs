@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A throw-away root with a `dir` storage `st` and one that is switched off.
-struct Root {
-    dir: tempfile::TempDir,
+pub struct Root {
+    pub dir: tempfile::TempDir,
 }
 
 /// What one run of the program gave.
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
 impl Root {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = Root { dir };
         std::fs::create_dir_all(root.path("etc/pve/qemu-server")).unwrap();
@@ -30,13 +30,13 @@ impl Root {
         std::fs::write(root.path("etc/pve/storage.cfg"), cfg).unwrap();
         root
     }
-    fn path(&self, below: &str) -> PathBuf {
+    pub fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
-    fn config(&self, vmid: u32, text: &str) {
+    pub fn config(&self, vmid: u32, text: &str) {
         std::fs::write(self.path(&format!("etc/pve/qemu-server/{vmid}.conf")), text).unwrap();
     }
-    fn words(&self, words: &[&str]) -> Ran {
+    pub fn words(&self, words: &[&str]) -> Ran {
         let output = Command::new(env!("CARGO_BIN_EXE_volvisor"))
             .args(words)
             .env_clear()
@@ -46,16 +46,16 @@ impl Root {
             .unwrap();
         Ran::of(output)
     }
-    fn run(&self, line: &str) -> Ran {
+    pub fn run(&self, line: &str) -> Ran {
         self.words(&line.split_whitespace().collect::<Vec<_>>())
     }
     /// Runs and must succeed; standard output.
-    fn ok(&self, line: &str) -> String {
+    pub fn ok(&self, line: &str) -> String {
         let ran = self.run(line);
         assert_eq!(ran.code, 0, "{line}\n{}{}", ran.out, ran.err);
         ran.out
     }
-    fn json(&self, line: &str) -> Value {
+    pub fn json(&self, line: &str) -> Value {
         let text = self.ok(&format!("{line} -o json"));
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["schema"], 1, "{line}: {text}");
@@ -64,7 +64,7 @@ impl Root {
 }
 
 impl Ran {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         Ran {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -340,11 +340,13 @@ fn machines_are_listed_and_shown_as_scripts_expect() {
             .contains("maxmem: 2147483648\n")
     );
     let ran = root.run("qm status 999");
+    let said: Vec<&str> = ran.err.lines().collect();
     assert!(
-        ran.err.ends_with("/qemu-server/999.conf' does not exist\n"),
+        said[0].ends_with("/qemu-server/999.conf' does not exist"),
         "{}",
         ran.err
     );
+    assert_eq!(said[1..], ["help: list machines with: qm list"]);
     let value = root.json("vm list");
     assert_eq!(value["machines"][0]["memory"], 2048u64 << 20);
     assert!(root.ok("qm showcmd 100").contains("scsi0: "));

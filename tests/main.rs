@@ -1,5 +1,7 @@
 //! One test binary; each module is a story with its own sentence.
 
+/// What an administrator trips over: wrong values, odd roots, snapshots left behind, dry runs that must be dry.
+mod admin;
 /// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
 mod cli;
 /// The test guest under QEMU: the yardstick for the same guest on our machine.

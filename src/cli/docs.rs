@@ -94,8 +94,17 @@ pub fn lost(face: &Face, lost: &Lost) -> String {
     if face.applet {
         return format!("ERROR: {what}\n{}", overview(face, ""));
     }
+    let nouns = |word: &str| {
+        face.verbs
+            .iter()
+            .any(|v| v.words.split(' ').next() == Some(word))
+    };
     let help = match lost {
         Lost::Incomplete(path, _) if path.is_empty() => return overview(face, ""),
+        Lost::Unknown(words) => match words.split(' ').next().filter(|word| nouns(word)) {
+            Some(noun) => format!("see what there is with: {} help {noun}", face.name),
+            None => format!("see the commands with: {} help", face.name),
+        },
         _ => format!("see the commands with: {} help", face.name),
     };
     output::native_error(&Error::usage(what).hint(help), output::colour())
@@ -103,13 +112,25 @@ pub fn lost(face: &Face, lost: &Lost) -> String {
 
 /// The whole tree of a face as one clap command.
 pub fn tree(face: &'static Face) -> Command {
+    tree_under(face, "")
+}
+
+/// The same below other words: `prefix` is empty or `volvisor `.
+fn tree_under(face: &'static Face, prefix: &str) -> Command {
     let mut root = Command::new(face.name)
-        .bin_name(face.name)
+        .bin_name(format!("{prefix}{}", face.name))
         .about(face.about);
     let mut groups: Vec<(&'static str, Vec<Command>)> = Vec::new();
     for verb in face.verbs.iter().filter(|v| !v.hidden) {
         let (first, second) = verb.words.split_once(' ').unwrap_or((verb.words, ""));
-        let leaf = |name: &'static str| verb.command(face).name(name).no_binary_name(false);
+        let leaf = |name: &'static str| {
+            let command = verb
+                .command(face)
+                .name(name)
+                .bin_name(format!("{prefix}{} {}", face.name, verb.words))
+                .no_binary_name(false);
+            super::keys::complete(command, verb.keys)
+        };
         match second {
             "" => root = root.subcommand(leaf(first)),
             second => match groups.iter_mut().find(|(name, _)| *name == first) {
@@ -148,7 +169,11 @@ fn completions(ctx: &Context, m: &ArgMatches) -> Result<i32> {
     })?;
     let face = face(m)?;
     let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut tree(face), face.name, &mut bytes);
+    let mut all = tree(face);
+    if !face.applet {
+        all = all.subcommands([&pvesm::FACE, &qm::FACE].map(|f| tree_under(f, "volvisor ")));
+    }
+    clap_complete::generate(shell, &mut all, face.name, &mut bytes);
     ctx.text(String::from_utf8_lossy(&bytes));
     Ok(0)
 }

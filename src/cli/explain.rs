@@ -22,6 +22,9 @@ pub const VERB: Verb = Verb::reads(
 /// A config of a machine is some KiB; more than this is a mistake.
 const LIMIT: u64 = 64 << 20;
 
+/// Exit code for one text that has no valid reading. Lines of `--batch` carry it in the answer.
+const NOT_VALID: i32 = 3;
+
 fn define(command: Command) -> Command {
     command
         .args([
@@ -52,14 +55,18 @@ fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
         _ => ask(&kind, &input)?,
     };
     add_problems(&what, &input, &mut answer);
+    let code = match answer["error"].is_string() || answer["valid"] == false {
+        true => NOT_VALID,
+        false => 0,
+    };
     if ctx.json() {
         ctx.object([("what", what.into()), ("input", input), ("reading", answer)]);
-        return Ok(0);
+        return Ok(code);
     }
     let mut lines = Vec::new();
     people(&answer, 0, &mut lines);
     lines.iter().for_each(|line| ctx.line(line));
-    Ok(0)
+    Ok(code)
 }
 
 /// The case kind and input object of one text on the command line.
@@ -92,9 +99,12 @@ fn single(what: &str, m: &ArgMatches) -> Result<(String, Value)> {
         "storage-cfg" => ("storage-cfg".into(), json!({"text": file(&word()?)?})),
         other => {
             let text = word()?;
+            // An unknown word is said to be unknown, whatever stands after it.
+            ask(other, &json!({}))?;
             let input = serde_json::from_str(&text).map_err(|e| {
                 Error::usage(format!("explain {other}: the input is not a JSON object"))
                     .with_source(e)
+                    .hint("write the case's input as JSON, or pipe case lines to --batch")
             })?;
             (other.to_owned(), input)
         }
@@ -212,17 +222,31 @@ fn ask(kind: &str, input: &Value) -> Result<Value> {
         .or_else(|| explain_vm::explain(kind, input))
         .or_else(|| explain_plan::explain(kind, input))
         .ok_or_else(|| {
-            Error::usage(format!("explain does not know '{kind}'")).hint(
+            let object = match (kind, input["format"].as_str()) {
+                ("property", Some(format)) => format!("property kind '{format}'"),
+                _ => format!("'{kind}'"),
+            };
+            Error::usage(format!("explain does not know {object}")).hint(
                 "use volname, volid, drive, property, config, storage-cfg, size, or the name of a case file",
             )
         })
+}
+
+/// Control characters made visible, quotes as they are.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c.is_control() {
+            true => c.escape_debug().to_string(),
+            false => c.to_string(),
+        })
+        .collect()
 }
 
 /// JSON as indented `name: value` lines.
 fn people(value: &Value, depth: usize, lines: &mut Vec<String>) {
     let pad = "  ".repeat(depth);
     let plain = |v: &Value| match v {
-        Value::String(text) => text.escape_debug().to_string(),
+        Value::String(text) => printable(text),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };
@@ -238,10 +262,7 @@ fn people(value: &Value, depth: usize, lines: &mut Vec<String>) {
                     }
                     Value::String(text) if text.contains('\n') => {
                         lines.push(format!("{pad}{name}:"));
-                        lines.extend(
-                            text.lines()
-                                .map(|l| format!("{pad}  | {}", l.escape_debug())),
-                        );
+                        lines.extend(text.lines().map(|l| format!("{pad}  | {}", printable(l))));
                     }
                     inner => lines.push(format!("{pad}{name}: {}", plain(inner))),
                 }

@@ -27,6 +27,24 @@ pub fn define(command: Command, keys: Keys) -> Command {
     )
 }
 
+/// Adds these options one by one, for completions; of a numbered key (`scsi0` to `scsi30`) only the first.
+pub fn complete(mut command: Command, keys: Keys) -> Command {
+    let mut names: Vec<String> = beginning(keys, "");
+    if keys == Keys::Vm {
+        names.extend(VM_NUMBERED.iter().map(|(name, _)| format!("{name}0")));
+    }
+    for name in names {
+        if !command.get_arguments().any(|a| a.get_long() == Some(&name)) {
+            let arg = Arg::new(name.clone())
+                .long(name)
+                .num_args(1)
+                .hide_short_help(true);
+            command = command.arg(arg);
+        }
+    }
+    command
+}
+
 /// The options given, in order.
 pub fn given(matches: &ArgMatches) -> Vec<(String, String)> {
     texts(matches, "key")

@@ -180,9 +180,7 @@ fn fail(face: &Face, error: &Error, json: bool) -> i32 {
         (true, _) => output::json_error(error),
         (false, true) => {
             let mut text = format!("{}\n", error.full_text());
-            if output::colour()
-                && let Some(hint) = error.hint_text()
-            {
+            if let Some(hint) = error.hint_text() {
                 text.push_str(&format!("help: {hint}\n"));
             }
             text

@@ -119,6 +119,9 @@ fn show_report(ctx: &Context, report: &Report) {
 fn loss(intent: &Intent) -> Option<String> {
     Some(match intent {
         Intent::VolumeFree { volume } => format!("destroys volume {volume}"),
+        Intent::VolumeForgetSnapshot { volume, name } => {
+            format!("destroys snapshot '{name}' of volume {volume}")
+        }
         Intent::VmDestroy { vmid, .. } => format!("destroys VM {vmid} and its volumes"),
         Intent::Rollback { vmid, name, .. } => {
             format!("discards everything VM {vmid} wrote since snapshot '{name}'")

@@ -2,13 +2,17 @@
 
 use super::Engine;
 use crate::backend::OpenMode;
+use crate::block::BlockDevice;
+use crate::block::file::{FileOptions, RawFile};
 use crate::format::drive::{Drive, DriveFile};
 use crate::format::vm_config::{Section, VmConfig};
-use crate::model::{Error, Result, Slot, VmId, VolumeId};
+use crate::format::volname;
+use crate::model::{ContentType, Error, Result, Slot, VmId, VolumeId};
 use crate::sys::fs;
 use crate::vmm::{DriveSpec, Firmware, MachineSpec};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One drive as it will be attached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -156,15 +160,9 @@ impl Engine {
         };
         let mut drives = Vec::new();
         for drive in &plan.drives {
-            let backend = self.backend(&drive.volume.storage)?;
-            let mode = if drive.read_only {
-                OpenMode::ReadOnly
-            } else {
-                OpenMode::ReadWrite
-            };
             drives.push(DriveSpec {
                 id: drive.slot.to_string(),
-                device: backend.open(&drive.volume.name, None, mode)?,
+                device: self.open_drive(drive)?,
                 serial: drive.serial.clone(),
                 read_only: drive.read_only,
                 write_cache: drive.write_cache,
@@ -187,6 +185,29 @@ impl Engine {
             control_socket: plan.control_socket.clone(),
             paused,
         })
+    }
+
+    /// Disk images by their backend; install media, which no backend lists, as the raw files they are.
+    fn open_drive(&self, drive: &DrivePlan) -> Result<Arc<dyn BlockDevice>> {
+        let id = &drive.volume;
+        let section = self.section(&id.storage)?;
+        let parts = section
+            .kind
+            .and_then(|kind| volname::parse(kind, id.name.as_str()).ok());
+        if drive.read_only && parts.is_some_and(|p| p.content == ContentType::Iso) {
+            let path = volname::host_path(&section, id.name.as_str(), None)?;
+            let options = FileOptions {
+                writable: false,
+                direct: false,
+            };
+            return Ok(Arc::new(RawFile::open(Path::new(&path), options)?));
+        }
+        let mode = if drive.read_only {
+            OpenMode::ReadOnly
+        } else {
+            OpenMode::ReadWrite
+        };
+        self.backend(&id.storage)?.open(&id.name, None, mode)
     }
 
     /// The whole life of a machine process: registers itself, opens the volumes, runs, cleans up. Returns the exit code.

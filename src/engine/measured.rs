@@ -46,9 +46,15 @@ impl Engine {
         }
     }
 
-    /// `pause_us`, `skew_us`, `drain_us`, `consistency` of a snapshot this program took; empty for others.
+    /// `pause_us`, `skew_us`, `drain_us` (integers), `consistency` of a snapshot this program took; empty for others.
     pub fn measured(&self, vmid: VmId, name: &SnapshotName) -> Map<String, Value> {
         let text = std::fs::read(self.measured_path(vmid, name)).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        let mut facts: Map<String, Value> = serde_json::from_slice(&text).unwrap_or_default();
+        for value in facts.values_mut() {
+            if let Some(number) = value.as_str().and_then(|text| text.parse::<u64>().ok()) {
+                *value = number.into();
+            }
+        }
+        facts
     }
 }

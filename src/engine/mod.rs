@@ -86,12 +86,19 @@ impl Engine {
     /// Storages as configured, with the implied `local` of Proxmox; below another root than `/` that one lies in the
     /// root too, and is not implied where the root has no such directory.
     pub fn sections(&self) -> Result<Vec<StorageSection>> {
-        Ok(self.rooted(self.storage_cfg()?.1.sections()))
+        Ok(self.rooted(&self.storage_cfg()?.1))
     }
 
-    fn rooted(&self, mut sections: Vec<StorageSection>) -> Vec<StorageSection> {
+    fn rooted(&self, cfg: &StorageCfg) -> Vec<StorageSection> {
+        let mut sections = cfg.sections();
         if self.paths.root() == std::path::Path::new("/") {
             return sections;
+        }
+        // Proxmox overrules a `local` elsewhere; in a root of its own, what the file says is what was meant.
+        if let Some(written) = cfg.written_local()
+            && let Some(local) = sections.iter_mut().find(|s| s.id == written.id)
+        {
+            *local = written;
         }
         let inside = self.paths.root().join("var/lib/vz");
         let is_implied =
@@ -139,6 +146,7 @@ impl Engine {
                 "storage '{id}' has type '{}', for which there is no backend yet",
                 section.type_word
             ))
+            .hint("it stays listed and untouched; volumes can be kept on storages of type dir")
         })
     }
 

@@ -34,6 +34,7 @@ impl Engine {
                     | Intent::VolumeFree { .. }
                     | Intent::VolumeResize { .. }
                     | Intent::VolumeRename { .. }
+                    | Intent::VolumeForgetSnapshot { .. }
                     | Intent::VmDestroy { .. } => vmids,
                     _ => subjects(intent)
                         .into_iter()
@@ -77,7 +78,7 @@ impl Engine {
         wanted: impl Fn(&StorageId) -> bool,
     ) -> BTreeMap<StorageId, StorageView> {
         let mut storages = BTreeMap::new();
-        for section in self.rooted(cfg.sections()) {
+        for section in self.rooted(cfg) {
             let id = section.id.clone();
             let mut view = StorageView {
                 facts: None,

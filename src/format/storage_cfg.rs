@@ -97,6 +97,10 @@ impl StorageCfg {
     pub fn find(&self, id: &StorageId) -> Option<StorageSection> {
         self.sections().into_iter().find(|s| s.id == *id)
     }
+    /// The section `local` as the file has it, usable, even where Proxmox would overrule it.
+    pub fn written_local(&self) -> Option<StorageSection> {
+        view::written_local(&self.reading)
+    }
     /// What Proxmox holds after reading: settings with their types, `local` put right, kinds it does not know left out.
     pub fn effective(&self) -> Vec<EffectiveSection> {
         view::effective(&self.reading)

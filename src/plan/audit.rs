@@ -4,9 +4,7 @@ use super::sections::Sections;
 use super::{World, naming};
 use crate::format::drive::Drive;
 use crate::format::vm_config::Section;
-use crate::model::{
-    Identity, SnapshotMethod, SnapshotName, StorageId, VmId, VolumeId, VolumeInfo, VolumeName,
-};
+use crate::model::{Identity, SnapshotName, StorageId, VmId, VolumeId, VolumeInfo, VolumeName};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -115,7 +113,11 @@ impl<'w> Audit<'w> {
                             bytes: None,
                             age_s: None,
                             evidence: reason.clone(),
-                            suggestion: "bring the storage back and audit again".to_owned(),
+                            suggestion: match reason.starts_with("no backend") {
+                                true => "its volumes are neither judged nor touched; look with the storage's own tools"
+                                    .to_owned(),
+                                false => "bring the storage back and audit again".to_owned(),
+                            },
                         });
                     }
                     continue;
@@ -371,14 +373,10 @@ impl<'w> Audit<'w> {
             .map(|s| (s.name.clone(), s.method))
             .collect();
         for (name, method) in lost {
-            let suggestion = match method {
-                SnapshotMethod::Qcow2Internal => {
-                    format!(
-                        "qemu-img snapshot -d {name} \"$(pvesm path {id})\" (with its VM stopped)"
-                    )
-                }
-                _ => format!(
-                    "delete snapshot '{name}' of {id} with the storage's own tool ({method})"
+            let suggestion = match SnapshotName::parse(&name) {
+                Ok(_) => format!("volvisor volume delsnapshot {id} {name}"),
+                Err(_) => format!(
+                    "delete snapshot '{name}' of {id} with the storage's own tool ({method}): its name is not one of ours"
                 ),
             };
             let evidence = format!(

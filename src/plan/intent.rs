@@ -45,6 +45,11 @@ pub enum Intent {
         volume: VolumeId,
         to: VolumeName,
     },
+    /// A snapshot that no config records.
+    VolumeForgetSnapshot {
+        volume: VolumeId,
+        name: SnapshotName,
+    },
     // machines
     VmCreate {
         vmid: VmId,

@@ -50,7 +50,8 @@ pub fn plan(intent: &Intent, world: &World) -> Result<Plan> {
         Intent::VolumeAlloc { .. }
         | Intent::VolumeFree { .. }
         | Intent::VolumeResize { .. }
-        | Intent::VolumeRename { .. } => volume::plan(intent, world),
+        | Intent::VolumeRename { .. }
+        | Intent::VolumeForgetSnapshot { .. } => volume::plan(intent, world),
         Intent::VmCreate { .. } => create::plan(intent, world),
         Intent::VmSet { .. } => settings::plan(intent, world),
         Intent::VmDestroy { .. } => destroy::plan(intent, world),

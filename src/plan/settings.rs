@@ -5,6 +5,7 @@ use super::drive_wish::{self, Owner};
 use super::{Intent, Plan, Step, World, check, naming};
 use crate::format::drive::Drive;
 use crate::format::vm_config::{Section, VmConfig};
+use crate::format::vm_key;
 use crate::model::{Error, Result, Slot, StorageId, VolumeId};
 
 /// Keys a running machine takes at once (pve-vm 1.5).
@@ -193,6 +194,18 @@ fn check_value(key: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
+/// The value as the file may hold it: a config must never get a line that its own reader drops.
+fn checked(key: &str, value: &str) -> Result<String> {
+    match vm_key::kind(key) {
+        None => Ok(value.to_owned()),
+        Some(kind) => vm_key::check(kind, key, value).map_err(|why| {
+            Error::usage(format!("{key}: {}", why.trim_end())).hint(format!(
+                "nothing was changed; see how a value is read: volvisor explain config FILE, or remove it: --delete {key}"
+            ))
+        }),
+    }
+}
+
 /// True when the value waits in [PENDING].
 fn set_one(
     draft: &mut Draft<'_>,
@@ -228,6 +241,7 @@ fn set_one(
         }
         _ => value.trim_end().to_owned(),
     };
+    let value = checked(key, &value)?;
     if edit.config.get(&Section::Main, key).as_ref() == Some(&value) {
         return Ok(false);
     }
@@ -309,8 +323,20 @@ pub(super) fn delete_one(
         edit.config.set_description(&Section::Main, None);
         return Ok(());
     }
-    edit.config.remove(&Section::Pending, key);
+    let waiting = edit
+        .config
+        .drives(&Section::Pending)
+        .into_iter()
+        .find(|(slot, _)| slot.to_string() == key);
+    let was_pending = edit.config.remove(&Section::Pending, key);
+    // The machine never had a disk that only waited: its volume is kept or freed as that of any other.
+    if let Some((slot, drive)) = waiting {
+        release(draft, edit, slot, &drive, force)?;
+    }
     if edit.config.get(&Section::Main, key).is_none() {
+        if was_pending {
+            return Ok(());
+        }
         draft.note(format!(
             "cannot delete '{key}' - not set in current configuration!"
         ));

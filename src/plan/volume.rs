@@ -1,9 +1,11 @@
 //! One volume by itself: alloc, free, resize, rename; never edits a VM config.
 
 use super::draft::{Draft, NewVolume, kind_of};
+use super::sections::Sections;
 use super::{Intent, Plan, Step, World, check, naming};
+use crate::format::vm_config::Section;
 use crate::format::volname;
-use crate::model::{ByteCount, Error, Result, StorageId, VmId, VolumeId, VolumeName};
+use crate::model::{ByteCount, Error, Result, SnapshotName, StorageId, VmId, VolumeId, VolumeName};
 
 pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
     let draft = Draft::new(world, intent);
@@ -27,6 +29,7 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
         Intent::VolumeFree { volume } => free(draft, volume),
         Intent::VolumeResize { volume, to } => resize(draft, volume, *to),
         Intent::VolumeRename { volume, to } => rename(draft, volume, to),
+        Intent::VolumeForgetSnapshot { volume, name } => forget_snapshot(draft, volume, name),
         _ => Err(check::wrong_planner(intent)),
     }
 }
@@ -142,5 +145,44 @@ fn rename(mut draft: Draft<'_>, id: &VolumeId, to: &VolumeName) -> Result<Plan> 
         identity: info.identity.clone(),
     });
     draft.commit_at_end();
+    Ok(draft.finish())
+}
+
+/// Deletes what an audit calls a storage snapshot without section; one that a config records belongs to `qm delsnapshot`.
+fn forget_snapshot(mut draft: Draft<'_>, id: &VolumeId, name: &SnapshotName) -> Result<Plan> {
+    let world = draft.world;
+    let (_, info) = check::volume(world, id)?;
+    let id = check::listed(id, info);
+    if !info.snapshots.iter().any(|s| s.name == name.as_str()) {
+        return Err(
+            Error::not_found(format!("volume '{id}' has no snapshot '{name}'"))
+                .hint(format!("see its snapshots with: volvisor volume show {id}")),
+        );
+    }
+    for (vmid, view) in &world.machines {
+        let recorded = Sections::read(&view.bytes.0)
+            .drives()
+            .any(|(section, _, drive)| {
+                *section == Section::Snapshot(name.to_string())
+                    && drive.volume().is_some_and(|v| {
+                        v.storage == id.storage
+                            && naming::tail(v.name.as_str()) == naming::tail(id.name.as_str())
+                    })
+            });
+        if recorded {
+            return Err(Error::conflict(format!(
+                "snapshot '{name}' of volume '{id}' is recorded by VM {vmid}"
+            ))
+            .hint(format!(
+                "delete it from all disks with: qm delsnapshot {vmid} {name}"
+            )));
+        }
+    }
+    draft.push(Step::DestroySnapshots {
+        live: running_user(world, &id).map(|(vmid, _)| vmid),
+        volumes: vec![id.clone()],
+        name: name.clone(),
+    });
+    draft.done(format!("Removed snapshot '{name}' of volume '{id}'"));
     Ok(draft.finish())
 }

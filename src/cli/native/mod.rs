@@ -36,6 +36,7 @@ static VERBS: &[Verb] = &[
     volume::RESIZE,
     volume::RENAME,
     pvesm::PATH.named("volume path"),
+    volume::DELSNAPSHOT,
     volume::DIGEST,
     snapshot::LIST,
     qm::SNAPSHOT.named("snapshot create"),

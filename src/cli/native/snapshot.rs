@@ -144,11 +144,10 @@ fn list(ctx: &Context, m: &ArgMatches) -> Result<i32> {
 
 /// What was measured when it was taken: `812 us, 40 us, crash`.
 fn measured(facts: &Value) -> String {
-    let fact = |key: &str| facts[key].as_str();
     let parts: Vec<String> = ["pause_us", "skew_us"]
         .iter()
-        .filter_map(|key| fact(key).map(|us| format!("{us} us")))
-        .chain(fact("consistency").map(str::to_owned))
+        .filter_map(|key| facts[key].as_u64().map(|us| format!("{us} us")))
+        .chain(facts["consistency"].as_str().map(str::to_owned))
         .collect();
     match parts.is_empty() {
         true => "-".to_owned(),

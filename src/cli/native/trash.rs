@@ -55,6 +55,9 @@ fn list(ctx: &Context, _: &ArgMatches) -> Result<i32> {
         ctx.object([("trash", values.into())]);
         return Ok(0);
     }
+    if all.is_empty() {
+        ctx.note("the trash is empty");
+    }
     let rows: Vec<Vec<String>> = all
         .iter()
         .map(|t| {

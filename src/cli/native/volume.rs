@@ -51,6 +51,23 @@ pub const RENAME: Verb = Verb::changes(
     |c| one(c).arg(positional("name", "The new name inside the storage")),
     rename,
 );
+pub const DELSNAPSHOT: Verb = Verb::changes(
+    "volume delsnapshot",
+    "Delete a snapshot of one volume that no config records",
+    |c| {
+        one(c).arg(positional(
+            "snapname",
+            "The snapshot, as volume show lists it",
+        ))
+    },
+    |ctx, m| {
+        let intent = Intent::VolumeForgetSnapshot {
+            volume: parse::volume(m, "volume")?,
+            name: parse::snapshot(m, "snapname")?,
+        };
+        run::change(ctx, &intent)
+    },
+);
 pub const DIGEST: Verb = Verb::reads(
     "volume digest",
     "BLAKE3 of the content a guest would read",

@@ -15,7 +15,7 @@ use super::verb::{Face, Verb};
 pub use add::VERB as ADD;
 pub use free::VERB as FREE;
 pub use list::{of_cases as list_of_cases, value as volume_json};
-pub use path::VERB as PATH;
+pub use path::{VERB as PATH, locate};
 pub use remove::VERB as REMOVE;
 pub use set::VERB as SET;
 pub use status::of_cases as status_of_cases;

@@ -54,7 +54,11 @@ fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
         ctx.text(table(&rows));
         for row in rows.iter().filter(|r| r.enabled) {
             if let Some(reason) = &row.reason {
-                ctx.note(&format!("storage '{}': {reason}", row.storage));
+                let named = format!("storage '{}'", row.storage);
+                match reason.starts_with(&named) {
+                    true => ctx.note(reason),
+                    false => ctx.note(&format!("{named}: {reason}")),
+                }
             }
         }
     }

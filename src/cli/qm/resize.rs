@@ -18,7 +18,10 @@ fn define(command: Command) -> Command {
         positional("disk", "The slot: scsi0"),
         positional("size", "New size (10G) or growth (+2G)"),
         option("digest", "SHA1", "Refuse when the config has changed since"),
-        flag_arg("skiplock", "Ignore the lock of the config"),
+        flag_arg(
+            "skiplock",
+            "Accepted for compatibility; a locked VM is refused, see qm unlock",
+        ),
     ])
 }
 

@@ -4,7 +4,7 @@ use crate::cli::args::{bad, flag, flag_arg, option, positional, text};
 use crate::cli::context::Context;
 use crate::cli::verb::{Keys, Verb};
 use crate::cli::{keys, parse, run};
-use crate::model::Result;
+use crate::model::{Error, Result};
 use crate::plan::Intent;
 use clap::{ArgAction, ArgMatches, Command};
 
@@ -20,7 +20,10 @@ fn define(command: Command) -> Command {
             "Destroy the volumes of deleted disks instead of keeping them as unused",
         ),
         option("digest", "SHA1", "Refuse when the config has changed since"),
-        flag_arg("skiplock", "Ignore the lock of the config"),
+        flag_arg(
+            "skiplock",
+            "Accepted for compatibility; a locked VM is refused, see qm unlock",
+        ),
         option("background_delay", "SECONDS", "Accepted for compatibility"),
     ])
 }
@@ -29,9 +32,17 @@ fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
     let settings = keys::given(m);
     let delete = parse::lists(m, "delete");
     let revert = parse::lists(m, "revert");
-    for key in delete.iter().chain(&revert) {
+    if settings.is_empty() && delete.is_empty() && revert.is_empty() {
+        return Err(Error::usage("no options specified")
+            .hint("name a key and its value: --memory 2048, or: --delete KEY, --revert KEY"));
+    }
+    for (key, list) in delete
+        .iter()
+        .map(|k| (k, "delete"))
+        .chain(revert.iter().map(|k| (k, "revert")))
+    {
         if keys::known(Keys::Vm, key).is_none() {
-            return Err(bad("delete", format!("unknown option '{key}'")));
+            return Err(bad(list, format!("unknown option '{key}'")));
         }
         if settings.iter().any(|(k, _)| k == key) {
             return Err(bad(

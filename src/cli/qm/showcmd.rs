@@ -41,8 +41,7 @@ fn run(ctx: &Context, m: &ArgMatches) -> Result<i32> {
 }
 
 fn path(ctx: &Context, drive: &DrivePlan) -> Result<String> {
-    let backend = ctx.engine.backend(&drive.volume.storage)?;
-    let path = backend.path(&drive.volume.name, None)?;
+    let path = crate::cli::pvesm::locate(ctx, &drive.volume, None)?;
     Ok(path.to_string_lossy().into_owned())
 }
 

@@ -109,7 +109,7 @@ pub(super) fn refuse_parameters(properties: &[(String, String)], update: bool) -
     if wrong.is_empty() {
         return Ok(());
     }
-    let mut message = "Parameter verification failed.".to_owned();
+    let mut message = "400 Parameter verification failed.".to_owned();
     for (key, text) in wrong {
         message.push_str(&format!("\n{key}: {}", text.trim_end()));
     }

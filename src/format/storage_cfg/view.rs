@@ -148,6 +148,16 @@ pub(super) fn sections(reading: &Reading) -> Vec<StorageSection> {
     list
 }
 
+pub(super) fn written_local(reading: &Reading) -> Option<StorageSection> {
+    let section = counting(reading).into_iter().find(|s| s.id == LOCAL)?;
+    let settings = with_defaults(section.kind?, LOCAL, section.settings.as_ref().ok()?);
+    Some(usable(
+        StorageId::parse(LOCAL).ok()?,
+        section.kind?,
+        &settings,
+    ))
+}
+
 fn usable(id: StorageId, kind: StorageKind, settings: &Settings) -> StorageSection {
     let content = settings
         .iter()
