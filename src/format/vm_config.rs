@@ -1,6 +1,7 @@
 //! A VM config as a lossless document (pve-vm 1.1-1.4): keys, sections and lines we do not understand stay in place; changing
 //! one key changes one line. It never checks whether a change makes sense.
 
+pub mod merge;
 pub mod original;
 
 use super::drive::Drive;
