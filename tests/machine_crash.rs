@@ -18,7 +18,7 @@ const VOLUMES: [&str; 2] = [
     "store:100/vm-100-disk-1.qcow2",
 ];
 const SECTORS: u64 = 256;
-const POINTS_TRIED: usize = 40;
+const POINTS_TRIED: usize = 24;
 
 /// What the guest was told is on the disk, in order.
 #[derive(Default)]
@@ -30,8 +30,12 @@ struct Flushed {
 }
 
 fn guest_writes(root: &Path, seed: u64) -> bool {
-    let socket = Paths::new(root).machine_serial(VmId::new(100).unwrap());
-    let Ok(mut guest) = Guest::connect(&socket, Duration::from_secs(20)) else {
+    let vmid = VmId::new(100).unwrap();
+    let socket = Paths::new(root).machine_serial(vmid);
+    if Engine::open(Paths::new(root)).running(vmid).is_none() {
+        return false;
+    }
+    let Ok(mut guest) = Guest::connect(&socket, Duration::from_secs(5)) else {
         return false;
     };
     (0..2)

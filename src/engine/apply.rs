@@ -131,6 +131,7 @@ impl Engine {
                 plain(backend.rollback(&volume.name, name, scope))
             }
             Step::StartMachine { vmid, paused } => {
+                self.bury(*vmid);
                 plain(machine::start(self.paths(), *vmid, *paused))
             }
             Step::StopMachine {

@@ -149,7 +149,9 @@ impl Engine {
             .map(|id| format!(" of VM {id}"))
             .unwrap_or_default();
         let what = format!("operation {op} ({}{subject})", plan.intent.verb());
-        if plan.direction_at(begun) == Direction::Forward && !journal.borrow().story.undo_begun() {
+        let all_done = journal.borrow().story.done_count() == plan.steps.len();
+        let forward = all_done || plan.direction_at(begun) == Direction::Forward;
+        if forward && !journal.borrow().story.undo_begun() {
             let mut measured = Vec::new();
             if let Err(error) = self.forward(&journal, true, &mut measured, &mut |_| {}) {
                 if !only_the_start_is_missing(&plan, &journal.borrow().story) {
@@ -191,10 +193,31 @@ impl Engine {
             // Under the lease: a start that is under way right now has new files of the same names.
             let leases = self.paths.lease_dir();
             let lease = lease::acquire(&leases, &format!("vm-{vmid}"), "recover", Duration::ZERO);
-            if lease.is_ok() && self.running(vmid).is_none() {
-                super::machine::clean_up(&self.paths, vmid);
+            if lease.is_ok() {
+                self.bury(vmid);
             }
         }
+    }
+
+    /// A machine that died without cleaning up: what it leaked in its images is freed, then its files go. A volume that
+    /// cannot be reached is left to the next time its image is repaired. The caller holds the machine's lease.
+    pub(super) fn bury(&self, vmid: VmId) {
+        if self.running(vmid).is_some() || !self.paths.machine_pid(vmid).exists() {
+            return;
+        }
+        if let Ok((_, config)) = self.vm_config(vmid) {
+            for (slot, drive) in config.drives(&crate::format::vm_config::Section::Main) {
+                if slot.is_unused() || drive.is_cdrom() {
+                    continue;
+                }
+                if let Some(id) = drive.volume()
+                    && let Ok(backend) = self.backend(&id.storage)
+                {
+                    let _ = backend.repair(&id.name);
+                }
+            }
+        }
+        super::machine::clean_up(&self.paths, vmid);
     }
 
     /// Operations that still wait for recovery, for commands that only read and want to warn.

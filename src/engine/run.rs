@@ -130,9 +130,8 @@ impl Engine {
         };
         // Kept for people; the snapshot is as good without.
         let _ = self.remember_measured(&plan, &measured);
-        journal
-            .into_inner()
-            .finish("done", &self.paths.task_dir())?;
+        // Every step is done and recorded as done; the next command writes the last line where this one could not.
+        let _ = journal.into_inner().finish("done", &self.paths.task_dir());
         Ok(Report {
             op: Some(op),
             plan,
@@ -167,23 +166,31 @@ impl Engine {
             return error;
         }
         if plan.direction_at(begun) == Direction::Forward && !still_undoable(plan, begun, &error) {
-            return error.hint(format!(
-                "operation {op} is past its point of no return and stays open; mend the cause, then run: volvisor recover"
-            ));
+            return Error::new(
+                error.kind(),
+                format!(
+                    "{}; operation {op} is past its point of no return and stays open",
+                    error.full_text()
+                ),
+            )
+            .hint("mend the cause, then run: volvisor recover");
         }
         match self.backward(&journal) {
             Ok(()) => {
                 let status = format!("failed: {} (undone)", error.full_text());
                 // Undone is undone; a journal without its last line is closed by the next command.
-                let _ = journal
-                    .into_inner()
-                    .finish(&status, &self.paths.task_dir());
+                let _ = journal.into_inner().finish(&status, &self.paths.task_dir());
                 error
             }
-            Err(second) => Error::new(error.kind(), error.full_text()).hint(format!(
-                "undoing operation {op} failed too ({}); mend the cause, then run: volvisor recover",
-                second.full_text()
-            )),
+            Err(second) => Error::new(
+                error.kind(),
+                format!(
+                    "{}; undoing operation {op} failed too and stays open ({})",
+                    error.full_text(),
+                    second.full_text()
+                ),
+            )
+            .hint("mend the cause, then run: volvisor recover"),
         }
     }
 
@@ -217,8 +224,10 @@ impl Engine {
             journal.borrow_mut().append(&pending)?;
             pending.clear();
             progress(&crate::plan::render::step_line(step));
-            gate(step_kind(step))
-                .map_err(|e| Error::io(format!("step {} failed", index + 1), e))?;
+            gate(step_kind(step)).map_err(|e| {
+                let line = crate::plan::render::step_line(step);
+                Error::io(format!("step {} failed: {line}", index + 1), e)
+            })?;
             let scope = StepScope {
                 journal,
                 op: op.clone(),
