@@ -2,6 +2,8 @@
 
 /// The command line as people and scripts use it: tables, exit codes, stories from alloc to destroy.
 mod cli;
+/// The test guest under QEMU: the yardstick for the same guest on our machine.
+mod guest_qemu;
 /// Machines run on real KVM and are controlled through their sockets.
 mod machine;
 /// The built-in test guest drives the devices of a real machine.
@@ -46,5 +48,7 @@ mod cases_rescan;
 mod cases_vm;
 /// What planners promise: right steps, refusals with a way out, nothing to do twice.
 mod plan_stories;
+/// Readers and printers of the VM layer are total and lossless.
+mod properties;
 /// The qcow2 engine next to QEMU's tools, one situation after another.
 mod qcow2_stories;

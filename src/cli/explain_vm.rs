@@ -1,7 +1,7 @@
 //! What `volvisor explain` says of VM texts, as JSON with the field names of the observed cases; the case tests run these very
 //! functions. Pure: input in, answer out.
 
-use crate::format::drive::{Drive, DriveFile, relation_problem, table_values};
+use crate::format::drive::{Drive, DriveFile, spoken_problems, table_values};
 use crate::format::property::{Table, Values, scalar, tables};
 use crate::format::size::parse_disk_size;
 use crate::format::vm_config::{self, VmConfig, original};
@@ -124,12 +124,9 @@ fn drive(line: &Value) -> Value {
         Ok(drive) => drive,
         Err(error) => {
             let mut answer = bad(error.full_text());
-            let spoken = |p: &String| p.contains(" requires ") || p.starts_with("both ");
-            if let Some(problem) = relation_problem(slot, text, in_request).filter(spoken) {
-                answer["warnings"] = json!([format!(
-                    "{problem}
-"
-                )]);
+            let spoken = spoken_problems(slot, text, in_request);
+            if !spoken.is_empty() {
+                answer["warnings"] = spoken.iter().map(|p| json!(format!("{p}\n"))).collect();
             }
             return answer;
         }
@@ -197,15 +194,14 @@ fn config(text: &str) -> Value {
     let reading = original::read(text.as_bytes(), "100");
     let mut parsed = keys_json(&reading.main);
     parsed["pending"] = keys_json(&reading.pending);
-    let nested = |map: &std::collections::BTreeMap<String, original::Keys>| {
-        Value::Object(
-            map.iter()
-                .map(|(name, keys)| (name.clone(), keys_json(keys)))
-                .collect(),
-        )
-    };
-    parsed["snapshots"] = nested(&reading.snapshots);
-    parsed["special-sections"] = nested(&reading.special);
+    parsed["snapshots"] = Value::Object(
+        reading
+            .snapshots
+            .iter()
+            .map(|(name, keys)| (name.clone(), keys_json(keys)))
+            .collect(),
+    );
+    parsed["special-sections"] = json!(reading.special);
     let output = reading.write();
     let mut lenient = json!({ "output": output });
     if !reading.warnings.is_empty() {

@@ -23,7 +23,7 @@ pub struct Drive {
     pub options: Vec<(String, String)>,
 }
 
-/// Read for compatibility, without meaning today.
+/// Read for compatibility, without meaning today. Only here: as a line of the file the original takes them for unknown.
 const DROPPED: [&str; 4] = ["cyls", "heads", "secs", "trans"];
 
 /// The keys of `size` suffixed limits that need another one.
@@ -59,11 +59,14 @@ impl Drive {
         };
         let mut values = table_values(slot, text, in_request)
             .map_err(|why| bad(&why.replace("format error\n", "").replace('\n', " ")))?;
-        for key in DROPPED {
-            values.remove(key);
+        let problems = bytes_to_megabytes(&mut values);
+        if let Some(why) = problems
+            .into_iter()
+            .chain(relations(slot, &values, in_request))
+            .next()
+        {
+            return Err(bad(&why));
         }
-        bytes_to_megabytes(&mut values).map_err(|why| bad(&why))?;
-        cross_check(slot, &values, in_request).map_err(|why| bad(&why))?;
         let file = match values
             .remove("file")
             .ok_or_else(|| bad("no volume"))?
@@ -125,34 +128,45 @@ impl Drive {
     }
 }
 
-/// What is wrong between the sub-keys of a text whose sub-keys are valid one by one, in the original's words.
-pub fn relation_problem(slot: Slot, text: &str, in_request: bool) -> Option<String> {
-    let mut values = table_values(slot, text, in_request).ok()?;
-    bytes_to_megabytes(&mut values)
-        .and_then(|()| cross_check(slot, &values, in_request))
-        .err()
+/// What is wrong between the sub-keys of a text whose sub-keys are valid one by one; those the original speaks of, in its words.
+pub fn spoken_problems(slot: Slot, text: &str, in_request: bool) -> Vec<String> {
+    let Ok(mut values) = table_values(slot, text, in_request) else {
+        return Vec::new();
+    };
+    let mut problems = bytes_to_megabytes(&mut values);
+    problems.extend(missing_limits(&values, in_request));
+    problems
 }
 
-/// The file level's check of a drive string: sub-keys and their values, no relations. `Err` is the original's text.
+/// Sub-keys and their values, no relations. `Err` is the original's text.
 pub fn table_values(
     slot: Slot,
     text: &str,
     in_request: bool,
 ) -> std::result::Result<Values, String> {
-    let table =
-        tables::by_name(slot.bus().as_str()).ok_or_else(|| format!("no drive goes to {slot}\n"))?;
+    let table = table(slot)?;
     if in_request && !slot.is_unused() {
         let mut longer = table.clone();
         longer
             .keys
             .extend(super::property::Table::read(tables::IMPORT).keys);
-        return longer.parse(text);
+        return longer.parse_without(text, &DROPPED);
     }
-    table.parse(text)
+    table.parse_without(text, &DROPPED)
 }
 
-/// `bps=N` becomes `mbps` with three decimals (the original loses the value here).
-fn bytes_to_megabytes(values: &mut Values) -> std::result::Result<(), String> {
+/// The file level's check of a drive string: no relations, and obsolete sub-keys are unknown ones. `Err` is the original's text.
+pub fn check_line(slot: Slot, text: &str) -> std::result::Result<(), String> {
+    table(slot)?.parse(text).map(|_| ())
+}
+
+fn table(slot: Slot) -> std::result::Result<&'static super::property::Table, String> {
+    tables::by_name(slot.bus().as_str()).ok_or_else(|| format!("no drive goes to {slot}\n"))
+}
+
+/// `bps=N` becomes `mbps` (the original loses the value here): three decimals, or as many as the exact value needs.
+fn bytes_to_megabytes(values: &mut Values) -> Vec<String> {
+    let mut problems = Vec::new();
     for (bytes, megabytes) in [
         ("bps", "mbps"),
         ("bps_rd", "mbps_rd"),
@@ -162,40 +176,61 @@ fn bytes_to_megabytes(values: &mut Values) -> std::result::Result<(), String> {
             continue;
         };
         if values.contains_key(megabytes) {
-            return Err(format!("both {bytes} and {megabytes} specified"));
+            problems.push(format!("both {bytes} and {megabytes} specified"));
+            continue;
         }
-        let count: f64 = text.parse().map_err(|_| format!("{bytes}: not a number"))?;
-        values.insert(
-            megabytes.to_owned(),
-            format!("{:.3}", count / (1 << 20) as f64),
-        );
+        const MIB: f64 = (1u64 << 20) as f64;
+        // The table let only integers through; what is beyond a f64's exact range is no speed of this century.
+        let count: f64 = text.parse().unwrap_or(0.0);
+        let short = format!("{:.3}", count / MIB);
+        let exact = short
+            .parse::<f64>()
+            .is_ok_and(|shown| (shown * MIB).round() == count);
+        let shown = if exact {
+            short
+        } else {
+            (count / MIB).to_string()
+        };
+        values.insert(megabytes.to_owned(), shown);
     }
-    Ok(())
+    problems
+}
+
+/// A value that counts: neither absent nor `0`.
+fn is_set(values: &Values, key: &str) -> bool {
+    values.get(key).is_some_and(|v| v != "0")
 }
 
 /// A file may hold `iops_max` without `iops` (the original misspells its own check), a request may not.
-fn cross_check(slot: Slot, values: &Values, in_request: bool) -> std::result::Result<(), String> {
-    let has = |key: &str| values.contains_key(key);
+fn missing_limits(values: &Values, in_request: bool) -> Vec<String> {
+    NEEDS
+        .iter()
+        .filter(|(key, needed)| is_set(values, key) && !is_set(values, needed))
+        .filter(|(key, _)| {
+            in_request || !matches!(*key, "iops_max" | "iops_rd_max" | "iops_wr_max")
+        })
+        .map(|(key, needed)| format!("{key} requires {needed}"))
+        .collect()
+}
+
+fn relations(slot: Slot, values: &Values, in_request: bool) -> Vec<String> {
+    let mut problems = missing_limits(values, in_request);
     for limit in ["mbps", "iops"] {
         for part in ["rd", "wr"] {
             let split = format!("{limit}_{part}");
-            if has(limit) && has(&split) {
-                return Err(format!("{split}: conflicts with {limit}"));
+            if is_set(values, limit) && is_set(values, &split) {
+                problems.push(format!("{split}: conflicts with {limit}"));
             }
         }
     }
-    if let Some((key, needed)) = NEEDS.iter().find(|(key, needed)| {
-        has(key)
-            && !has(needed)
-            && (in_request || !matches!(*key, "iops_max" | "iops_rd_max" | "iops_wr_max"))
-    }) {
-        return Err(format!("{key} requires {needed}"));
-    }
     let is_cdrom = values.get("media").is_some_and(|m| m == "cdrom");
-    if is_cdrom && (has("snapshot") || has("format") || slot.bus() == Bus::Virtio) {
-        return Err("media: a CD drive takes no snapshot or format, and no virtio slot".to_owned());
+    let no_cdrom =
+        is_set(values, "snapshot") || values.contains_key("format") || slot.bus() == Bus::Virtio;
+    if is_cdrom && no_cdrom {
+        problems
+            .push("media: a CD drive takes no snapshot or format, and no virtio slot".to_owned());
     }
-    Ok(())
+    problems
 }
 
 impl std::fmt::Display for Drive {
@@ -209,5 +244,76 @@ impl std::fmt::Display for Drive {
         self.options
             .iter()
             .try_for_each(|(key, value)| write!(f, ",{key}={value}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(slot: &str, text: &str) -> Option<String> {
+        let drive = Drive::parse(Slot::parse(slot).unwrap(), &format!("st:vm-1-disk-0{text}"));
+        let text = drive.ok()?.to_string();
+        Some(text.strip_prefix("st:vm-1-disk-0").unwrap().to_owned())
+    }
+
+    #[test]
+    fn limits_in_bytes_keep_their_value() {
+        for (given, shown) in [
+            ("bps=1048576", "mbps=1.000"),
+            ("bps_rd=524288", "mbps_rd=0.500"),
+            ("bps_wr=1", "mbps_wr=0.00000095367431640625"),
+            ("bps=0", "mbps=0.000"),
+        ] {
+            let expected = format!(",{shown}");
+            assert_eq!(printed("scsi0", &format!(",{given}")), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_no_limit_for_the_rules() {
+        assert!(printed("scsi0", ",mbps=0,mbps_rd=5").is_some());
+        assert!(printed("scsi0", ",mbps_max=0").is_some());
+        assert!(printed("scsi0", ",mbps=1,mbps_rd=5").is_none());
+        assert!(printed("scsi0", ",mbps_max=1").is_none());
+        assert!(printed("ide2", ",media=cdrom,snapshot=0").is_some());
+        assert!(printed("ide2", ",media=cdrom,snapshot=1").is_none());
+    }
+
+    #[test]
+    fn every_missing_limit_is_spoken_of() {
+        let slot = Slot::parse("scsi0").unwrap();
+        assert_eq!(
+            spoken_problems(slot, "st:x,mbps_rd_max=1,iops_max_length=2", false),
+            [
+                "mbps_rd_max requires mbps_rd",
+                "iops_max_length requires iops_max"
+            ]
+        );
+    }
+
+    #[test]
+    fn obsolete_geometry_is_read_and_forgotten_but_not_as_a_line_for_the_original() {
+        let slot = Slot::parse("scsi0").unwrap();
+        assert_eq!(
+            printed("scsi0", ",cyls=x,heads=4,trans=lba").as_deref(),
+            Some("")
+        );
+        assert!(check_line(slot, "st:x,cyls=1").is_err());
+    }
+
+    #[test]
+    fn a_volume_named_twice_is_refused() {
+        for text in [
+            "st:a,file=st:b",
+            "st:a,volume=st:b",
+            "st:a,st:b",
+            "file=st:a,volume=st:b",
+        ] {
+            assert!(
+                Drive::parse(Slot::parse("scsi0").unwrap(), text).is_err(),
+                "{text}"
+            );
+        }
     }
 }

@@ -1,13 +1,21 @@
 //! A VM config as a lossless document (pve-vm 1.1-1.4): keys, sections and lines we do not understand stay in place; changing
 //! one key changes one line. It never checks whether a change makes sense.
 
+pub mod description;
+mod line;
 pub mod merge;
 pub mod original;
 
+pub use description::{decode_description, encode_description};
+
 use super::drive::Drive;
+use super::property::is_space;
 pub use super::storage_cfg::{Problem, digest};
 use super::vm_key;
-use crate::model::{Slot, SnapshotName};
+use crate::model::{Error, Result, Slot, SnapshotName, VmId};
+use line::{Kind, Line};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A part of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,26 +25,6 @@ pub enum Section {
     /// `[special:cloudinit]`, `[special:fleecing]`.
     Special(String),
     Snapshot(String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
-    Blank,
-    /// `#text`: a line of the description.
-    Description,
-    Key {
-        key: String,
-        value: String,
-    },
-    /// Kept, not understood.
-    Odd,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Line {
-    /// With its line end, exactly as in the file.
-    raw: Vec<u8>,
-    kind: Kind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,31 +46,50 @@ pub struct VmConfig {
 fn trimmed(raw: &[u8]) -> &[u8] {
     let end = raw
         .iter()
-        .rposition(|b| !matches!(b, b'\n' | b'\r' | b' ' | b'\t'))
+        .rposition(|b| !is_space(*b))
         .map_or(0, |at| at + 1);
     &raw[..end]
 }
 
-fn header_of(text: &str) -> Option<Option<Section>> {
-    let inner = text.strip_prefix('[')?;
-    let known = inner.strip_suffix(']').and_then(|name| {
-        let word = |s: &str| {
-            let bytes = s.as_bytes();
-            bytes.len() >= 2
-                && bytes[0].is_ascii_alphabetic()
-                && bytes
-                    .iter()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-        };
-        if name.eq_ignore_ascii_case("pending") {
-            Some(Section::Pending)
-        } else if let Some(kind) = name.strip_prefix("special:") {
-            matches!(kind, "cloudinit" | "fleecing").then(|| Section::Special(kind.to_owned()))
-        } else {
-            word(name).then(|| Section::Snapshot(name.to_owned()))
-        }
-    });
-    Some(known)
+/// Without white space at the end, as the original sees it (no Unicode blanks).
+pub(crate) fn trim_end(text: &str) -> &str {
+    text.trim_end_matches(|c: char| u8::try_from(c).is_ok_and(is_space))
+}
+
+fn trim(text: &str) -> &str {
+    trim_end(text.trim_start_matches(|c: char| u8::try_from(c).is_ok_and(is_space)))
+}
+
+/// A line that starts a section (pve-vm 1.2, rules 2 to 5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SectionLine {
+    Pending,
+    Special(String),
+    Snapshot(String),
+    Unknown(String),
+}
+
+/// `None`: an ordinary line, also when it starts with `[` but is no `[name]`.
+pub(crate) fn section_line(raw: &[u8]) -> Option<SectionLine> {
+    let inner = trimmed(raw).strip_prefix(b"[")?.strip_suffix(b"]")?;
+    if inner.contains(&b']') {
+        return None;
+    }
+    let name = String::from_utf8_lossy(inner).into_owned();
+    let is_id = inner.len() >= 2
+        && inner[0].is_ascii_alphabetic()
+        && inner
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    Some(if name.eq_ignore_ascii_case("pending") {
+        SectionLine::Pending
+    } else if let Some(kind @ ("cloudinit" | "fleecing")) = name.strip_prefix("special:") {
+        SectionLine::Special(kind.to_owned())
+    } else if is_id {
+        SectionLine::Snapshot(name)
+    } else {
+        SectionLine::Unknown(name)
+    })
 }
 
 fn is_key(key: &str) -> bool {
@@ -95,26 +102,6 @@ fn is_key(key: &str) -> bool {
         && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn line_kind(raw: &[u8]) -> Kind {
-    let body = trimmed(raw);
-    if body.is_empty() {
-        return Kind::Blank;
-    }
-    if body[0] == b'#' {
-        return Kind::Description;
-    }
-    let Ok(text) = std::str::from_utf8(body) else {
-        return Kind::Odd;
-    };
-    match text.split_once(':') {
-        Some((key, value)) if is_key(key) && !value.trim().is_empty() => Kind::Key {
-            key: key.to_owned(),
-            value: value.trim().to_owned(),
-        },
-        _ => Kind::Odd,
-    }
-}
-
 impl VmConfig {
     /// Never fails: see `problems` for what was not understood (kept all the same).
     pub fn parse(bytes: &[u8]) -> Self {
@@ -124,14 +111,22 @@ impl VmConfig {
             lines: Vec::new(),
         }];
         let mut problems = Vec::new();
+        let mut seen = HashSet::new();
+        let text: Arc<[u8]> = bytes.into();
+        let mut next = 0;
         for (index, raw) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
-            let body = trimmed(raw);
-            let header = std::str::from_utf8(body).ok().and_then(header_of);
-            if body.first() == Some(&b'[') {
-                let section = header.flatten();
-                if section.is_none() {
-                    problems.push(problem(index, 1, "unknown section"));
-                }
+            let start = next;
+            next += raw.len() as u32;
+            if let Some(line) = section_line(raw) {
+                let (section, message) = place(line);
+                let again = section.clone().is_some_and(|s| !seen.insert(s));
+                let message = match again {
+                    true => {
+                        Some("a second section of this name; the first one does not count".into())
+                    }
+                    false => message,
+                };
+                problems.extend(message.map(|m| problem(index, 1, &m)));
                 parts.push(Part {
                     section,
                     header: raw.to_vec(),
@@ -139,17 +134,10 @@ impl VmConfig {
                 });
                 continue;
             }
-            let kind = line_kind(raw);
-            problems.extend(line_problem(
-                index,
-                &kind,
-                parts.last().and_then(|p| p.section.as_ref()),
-            ));
             if let Some(part) = parts.last_mut() {
-                part.lines.push(Line {
-                    raw: raw.to_vec(),
-                    kind,
-                });
+                let line = Line::within(&text, start, next);
+                problems.extend(line_problem(index, &line, part.section.as_ref()));
+                part.lines.push(line);
             }
         }
         VmConfig { parts, problems }
@@ -164,7 +152,7 @@ impl VmConfig {
         for part in &self.parts {
             bytes.extend_from_slice(&part.header);
             for line in &part.lines {
-                bytes.extend_from_slice(&line.raw);
+                bytes.extend_from_slice(line.raw());
             }
         }
         bytes
@@ -191,10 +179,8 @@ impl VmConfig {
             .lines
             .iter()
             .rev()
-            .find_map(|line| match &line.kind {
-                Kind::Key { key: k, value } if k == key => Some(value.clone()),
-                _ => None,
-            })
+            .find_map(|line| line.pair().filter(|(k, _)| *k == key))
+            .map(|(_, value)| value.to_owned())
     }
 
     /// Effective keys, sorted bytewise, without `description`.
@@ -205,13 +191,24 @@ impl VmConfig {
             .map(|p| p.lines.as_slice())
             .unwrap_or_default()
         {
-            if let Kind::Key { key, value } = &line.kind
-                && key != "description"
-            {
-                map.insert(key.clone(), value.clone());
+            if let Some((key, value)) = line.pair().filter(|(key, _)| *key != "description") {
+                map.insert(key.to_owned(), value.to_owned());
             }
         }
         map.into_iter().collect()
+    }
+
+    /// The line end that new lines of the file get: that of its first line.
+    fn new_line_end(&self) -> &'static [u8] {
+        let first = self
+            .parts
+            .iter()
+            .flat_map(|p| std::iter::once(p.header.as_slice()).chain(p.lines.iter().map(Line::raw)))
+            .find(|raw| !raw.is_empty());
+        match first {
+            Some(raw) if raw.ends_with(b"\r\n") => b"\r\n",
+            _ => b"\n",
+        }
     }
 
     /// Replaces the line of `key` or inserts it where the writer would put it; creates the section when missing.
@@ -221,36 +218,29 @@ impl VmConfig {
         if self.part(section).is_none() {
             self.add_part(section);
         }
+        let new_end = self.new_line_end();
         let Some(part) = self.part_mut(section) else {
             return;
         };
-        let found = part
+        let found = part.lines.iter().rposition(|l| l.is_key(key));
+        if let Some(at) = found {
+            let line = key_line(key, &value, line_end(part.lines[at].raw()));
+            part.lines[at] = line;
+            return;
+        }
+        let after = part
             .lines
             .iter()
-            .rposition(|l| matches!(&l.kind, Kind::Key { key: k, .. } if k == key));
-        match found {
-            Some(at) => {
-                let end = line_end(&part.lines[at].raw);
-                part.lines[at] = key_line(key, &value, end);
-            }
-            None => {
-                let after = part.lines.iter().rposition(|l| match &l.kind {
-                    Kind::Key { key: k, .. } => k.as_str() < key,
-                    Kind::Description => true,
-                    _ => false,
-                });
-                let at = after.map_or(0, |at| at + 1);
-                if at > 0
-                    && let Some(line) = part.lines.get_mut(at - 1)
-                    && !line.raw.ends_with(b"\n")
-                {
-                    line.raw.push(b'\n');
-                }
-                part.lines.insert(at, key_line(key, &value, b"\n"));
-            }
+            .rposition(|l| l.kind == Kind::Description || l.pair().is_some_and(|(k, _)| k < key));
+        let at = after.map_or(0, |at| at + 1);
+        match at.checked_sub(1) {
+            Some(last) => part.lines[last].finish(new_end),
+            None => finish_line(&mut part.header, new_end),
         }
+        part.lines.insert(at, key_line(key, &value, new_end));
     }
 
+    /// Behind main, special sections behind pending, snapshots by name; a blank line apart from what is before.
     fn add_part(&mut self, section: &Section) {
         let name = match section {
             Section::Main => return,
@@ -258,43 +248,35 @@ impl VmConfig {
             Section::Special(kind) => format!("special:{kind}"),
             Section::Snapshot(name) => name.clone(),
         };
+        let end = self.new_line_end();
         let at = self
             .parts
             .iter()
             .position(|p| p.section.as_ref().is_some_and(|s| s > section))
             .unwrap_or(self.parts.len());
-        if let Some(before) = self.parts.get_mut(at - 1) {
-            let text = before.lines.last().map_or(&before.header, |l| &l.raw);
-            let (ends, empty) = (
-                text.is_empty() || text.ends_with(b"\n"),
-                before.lines.is_empty() && before.header.is_empty(),
-            );
-            if !ends {
-                match before.lines.last_mut() {
-                    Some(line) => line.raw.push(b'\n'),
-                    None => before.header.push(b'\n'),
-                }
+        let blank = || Line::new(end.to_vec());
+        if let Some(before) = at.checked_sub(1).and_then(|i| self.parts.get_mut(i)) {
+            match before.lines.last_mut() {
+                Some(line) => line.finish(end),
+                None => finish_line(&mut before.header, end),
             }
-            if !empty && before.lines.last().is_none_or(|l| l.kind != Kind::Blank) {
-                before.lines.push(Line {
-                    raw: b"\n".to_vec(),
-                    kind: Kind::Blank,
-                });
+            // The original writes this blank line even when nothing is before it.
+            if before.lines.last().is_none_or(|l| l.kind != Kind::Blank) {
+                before.lines.push(blank());
             }
         }
-        let last = at == self.parts.len();
-        let mut lines = Vec::new();
-        if !last {
-            lines.push(Line {
-                raw: b"\n".to_vec(),
-                kind: Kind::Blank,
-            });
-        }
+        let lines = if at == self.parts.len() {
+            Vec::new()
+        } else {
+            vec![blank()]
+        };
+        let mut header = format!("[{name}]").into_bytes();
+        header.extend_from_slice(end);
         self.parts.insert(
             at,
             Part {
                 section: Some(section.clone()),
-                header: format!("[{name}]\n").into_bytes(),
+                header,
                 lines,
             },
         );
@@ -306,73 +288,72 @@ impl VmConfig {
             return false;
         };
         let before = part.lines.len();
-        part.lines
-            .retain(|l| !matches!(&l.kind, Kind::Key { key: k, .. } if k == key));
+        part.lines.retain(|l| !l.is_key(key));
         part.lines.len() != before
     }
 
+    /// Lines joined with newlines, white space at the end trimmed; `None` when there is none or it is empty.
     pub fn description(&self, section: &Section) -> Option<String> {
         let part = self.part(section)?;
         let mut text = String::new();
         for line in &part.lines {
-            match &line.kind {
-                Kind::Description => {
-                    text.push_str(&decode_description(&trimmed(&line.raw)[1..]));
-                    text.push('\n');
-                }
-                Kind::Key { key, value } if key == "description" => {
-                    text.push_str(&decode_description(value.as_bytes()));
-                    text.push('\n');
-                }
-                _ => {}
+            if line.kind == Kind::Description {
+                let raw = line.raw().strip_suffix(b"\n").unwrap_or(line.raw());
+                let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
+                text.push_str(&decode_description(&raw[1..]));
+                text.push('\n');
+            } else if let Some(("description", value)) = line.pair() {
+                text.push_str(&decode_description(value.as_bytes()));
             }
         }
-        let kept = text.trim_end_matches('\n');
+        let kept = trim_end(&text);
         (!kept.is_empty()).then(|| kept.to_owned())
     }
 
+    /// `None` or an empty text removes it.
     pub fn set_description(&mut self, section: &Section, text: Option<&str>) {
+        let text = text.map(trim_end).filter(|t| !t.is_empty());
         if self.part(section).is_none() {
+            if text.is_none() {
+                return;
+            }
             self.add_part(section);
         }
+        let end = self.new_line_end();
         let Some(part) = self.part_mut(section) else {
             return;
         };
-        part.lines.retain(|l| {
-            l.kind != Kind::Description
-                && !matches!(&l.kind, Kind::Key { key, .. } if key == "description")
-        });
-        let lines = text
-            .filter(|t| !t.is_empty())
-            .map(|t| t.trim_end_matches('\n').split('\n').collect::<Vec<_>>());
-        for (at, line) in lines.unwrap_or_default().into_iter().enumerate() {
-            let raw = format!("#{}\n", encode_description(line)).into_bytes();
-            part.lines.insert(
-                at,
-                Line {
-                    raw,
-                    kind: Kind::Description,
-                },
-            );
+        part.lines
+            .retain(|l| l.kind != Kind::Description && !l.is_key("description"));
+        if text.is_some() {
+            finish_line(&mut part.header, end);
         }
+        let new = text.into_iter().flat_map(|t| t.split('\n')).map(|line| {
+            let mut raw = format!("#{}", encode_description(line)).into_bytes();
+            raw.extend_from_slice(end);
+            Line::new(raw)
+        });
+        part.lines.splice(0..0, new);
     }
 
     pub fn has_section(&self, section: &Section) -> bool {
         self.part(section).is_some()
     }
 
+    /// Every section of that name; the main part stays.
     pub fn remove_section(&mut self, section: &Section) -> bool {
         let before = self.parts.len();
-        self.parts
-            .retain(|p| p.section.as_ref() != Some(section) || *section == Section::Main);
+        let is_it = |p: &Part| p.section.as_ref() == Some(section) && *section != Section::Main;
+        let was_last = self.parts.last().is_some_and(is_it);
+        self.parts.retain(|p| !is_it(p));
         if self.parts.len() == before {
             return false;
         }
-        // The blank line that separated the last section goes with it.
-        if let Some(part) = self.parts.last_mut() {
-            while part.lines.last().is_some_and(|l| l.kind == Kind::Blank) {
-                part.lines.pop();
-            }
+        // The blank line that set the last section apart goes with it.
+        if let Some(part) = self.parts.last_mut().filter(|_| was_last)
+            && part.lines.last().is_some_and(|l| l.kind == Kind::Blank)
+        {
+            part.lines.pop();
         }
         true
     }
@@ -383,13 +364,8 @@ impl VmConfig {
             Some(Section::Snapshot(name)) => SnapshotName::parse(name).ok(),
             _ => None,
         });
-        let mut seen = Vec::new();
-        for name in names {
-            if !seen.contains(&name) {
-                seen.push(name);
-            }
-        }
-        seen
+        let mut seen = HashSet::new();
+        names.filter(|name| seen.insert(name.clone())).collect()
     }
 
     /// Drives that parse, in iteration order (ide, scsi, virtio, sata, efidisk, tpmstate, unused).
@@ -398,7 +374,7 @@ impl VmConfig {
             .entries(section)
             .into_iter()
             .filter_map(|(key, value)| {
-                let slot = Slot::parse(&key).ok()?;
+                let slot = Slot::from_key(&key)?;
                 Some((slot, Drive::parse(slot, &value).ok()?))
             })
             .collect();
@@ -406,30 +382,52 @@ impl VmConfig {
         drives
     }
 
-    /// What Proxmox itself would write for this content (used to compare with the observed cases).
+    /// What Proxmox itself would write for this content; what it does not understand is missing there.
     pub fn canonical(&self) -> Vec<u8> {
         original::read(&self.to_bytes(), "").write().into_bytes()
+    }
+
+    /// What Proxmox's strict mode (remote migration) writes, or the sentence it stops with.
+    pub fn strict(&self, vmid: VmId) -> Result<Vec<u8>> {
+        let reading = original::read(&self.to_bytes(), &vmid.to_string());
+        match reading.warnings.first() {
+            Some((_, warning)) => Err(Error::usage(trim_end(warning))),
+            None => Ok(reading.write().into_bytes()),
+        }
+    }
+}
+
+/// The section a line starts (`None`: one that readers skip), and what is wrong with it.
+fn place(line: SectionLine) -> (Option<Section>, Option<String>) {
+    match line {
+        SectionLine::Pending => (Some(Section::Pending), None),
+        SectionLine::Special(kind) => (Some(Section::Special(kind)), None),
+        SectionLine::Snapshot(name) => {
+            let message = SnapshotName::parse(&name)
+                .err()
+                .map(|e| e.message().to_owned());
+            (Some(Section::Snapshot(name)), message)
+        }
+        SectionLine::Unknown(_) => (None, Some("unknown section".to_owned())),
     }
 }
 
 /// Values are checked in the sections that say what the machine is now; those of a snapshot when it is used.
-fn line_problem(index: usize, kind: &Kind, section: Option<&Section>) -> Option<Problem> {
+fn line_problem(index: usize, line: &Line, section: Option<&Section>) -> Option<Problem> {
     let section = section?;
-    match kind {
-        Kind::Odd => Some(problem(index, 1, "unable to parse line")),
-        Kind::Key { key, .. } if key == "delete" && *section == Section::Pending => None,
-        Kind::Key { key, value } if matches!(section, Section::Main | Section::Pending) => {
-            let error = match key.as_str() {
-                "cdrom" | "smp" => return None,
-                _ => match vm_key::check_value(key, value) {
-                    Err(error) => error,
-                    Ok(_) => Drive::parse(Slot::parse(key).ok()?, value).err()?,
-                },
-            };
-            Some(problem(index, key.len() + 3, error.message()))
-        }
-        _ => None,
+    if line.kind == Kind::Odd {
+        return Some(problem(index, 1, "unable to parse line"));
     }
+    let (key, value) = line.pair()?;
+    let is_now = matches!(section, Section::Main | Section::Pending);
+    if !is_now || (key == "delete" && *section == Section::Pending) {
+        return None;
+    }
+    let error = match Slot::parse(key) {
+        Ok(slot) => Drive::parse(slot, value).err()?,
+        Err(_) => vm_key::check_value(key, value).err()?,
+    };
+    Some(problem(index, key.len() + 3, error.message()))
 }
 
 fn problem(index: usize, column: usize, message: &str) -> Problem {
@@ -437,6 +435,15 @@ fn problem(index: usize, column: usize, message: &str) -> Problem {
         line: index + 1,
         column,
         message: message.to_owned(),
+    }
+}
+
+/// Ends the last line of a file that has no line end there; of a cut `\r\n` only the missing half is added.
+fn finish_line(raw: &mut Vec<u8>, end: &[u8]) {
+    match raw.last() {
+        None | Some(b'\n') => {}
+        Some(b'\r') => raw.push(b'\n'),
+        Some(_) => raw.extend_from_slice(end),
     }
 }
 
@@ -451,48 +458,8 @@ fn line_end(raw: &[u8]) -> &[u8] {
 }
 
 fn key_line(key: &str, value: &str, end: &[u8]) -> Line {
-    let mut raw = format!("{key}: {value}").into_bytes();
-    raw.extend_from_slice(end);
-    Line {
-        raw,
-        kind: Kind::Key {
-            key: key.to_owned(),
-            value: value.trim().to_owned(),
-        },
-    }
+    Line::new([format!("{key}: {value}").as_bytes(), end].concat())
 }
 
-/// Undoes `encode_description`; what is no escape stays.
-pub fn decode_description(text: &[u8]) -> String {
-    let mut bytes = Vec::new();
-    let mut at = 0;
-    while at < text.len() {
-        let pair = text
-            .get(at + 1..at + 3)
-            .and_then(|p| std::str::from_utf8(p).ok())
-            .and_then(|p| u8::from_str_radix(p, 16).ok());
-        match (text[at], pair) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                at += 3;
-            }
-            (byte, _) => {
-                bytes.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Percent-encodes everything but printable ASCII without `%` and `:` (also newlines).
-pub fn encode_description(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            0x20..=0x24 | 0x26..=0x39 | 0x3b..=0x7e => encoded.push(byte as char),
-            other => encoded.push_str(&format!("%{other:02X}")),
-        }
-    }
-    encoded
-}
+#[cfg(test)]
+mod tests;

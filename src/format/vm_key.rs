@@ -1,9 +1,9 @@
 //! The keys a VM config may hold, with the type of each (pve-vm 1.5); it checks single values as the file level does and knows no
 //! relation between keys.
 
-use super::property::scalar::{boolean, check_bare, is_number};
+use super::property::scalar::{boolean, check_bare, is_plain_number};
 use super::property::tables;
-use crate::model::{Error, Result, Slot};
+use crate::model::{Bus, Error, Result, Slot};
 
 /// How the value of a key is checked in the file (1.3: enumerations, ranges and patterns of plain keys are not).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,7 @@ const PLAIN: &[(&str, KeyKind)] = &[
     ("bios", Text),
     ("boot", Property("boot")),
     ("bootdisk", Format("pve-qm-bootdisk")),
+    ("cdrom", Drive),
     ("cicustom", Property("cicustom")),
     ("cipassword", Text),
     ("citype", Text),
@@ -77,8 +78,8 @@ const PLAIN: &[(&str, KeyKind)] = &[
     ("searchdomain", Text),
     ("shares", Int),
     ("smbios1", Property("smbios1")),
-    ("snapstate", Text),
     ("snaptime", Int),
+    ("smp", Int),
     ("sockets", Int),
     ("spice_enhancements", Property("spice_enhancements")),
     ("sshkeys", Format("urlencoded")),
@@ -112,7 +113,7 @@ const NUMBERED: &[(&str, u32, KeyKind)] = &[
 
 /// `None`: no such key.
 pub fn kind(key: &str) -> Option<KeyKind> {
-    if Slot::parse(key).is_ok() {
+    if Slot::from_key(key).is_some() {
         return Some(Drive);
     }
     if let Some((_, kind)) = PLAIN.iter().find(|(name, _)| *name == key) {
@@ -156,6 +157,9 @@ pub fn check(kind: KeyKind, key: &str, value: &str) -> std::result::Result<Strin
             "type check ('{type_word}') failed - got '{value}'\n"
         )),
     };
+    if value.contains(['\r', '\n']) {
+        return Err("property contains a line feed\n".to_owned());
+    }
     match kind {
         Bool => boolean(value)
             .map(|on| u8::from(on).to_string())
@@ -163,17 +167,67 @@ pub fn check(kind: KeyKind, key: &str, value: &str) -> std::result::Result<Strin
         Int => keep(
             !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()),
             "integer",
-        ),
-        Num => keep(is_number(value) && !value.starts_with(['-', '+']), "number"),
-        Text => Ok(value.to_owned()),
+        )
+        .map(|digits| match digits.trim_start_matches('0') {
+            "" => "0".to_owned(),
+            number => number.to_owned(),
+        }),
+        Num => keep(is_plain_number(value), "number"),
+        Text => {
+            let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+            Ok(inner.unwrap_or(value).to_owned())
+        }
         Format(name) => check_bare(name, value).map(|()| value.to_owned()),
         Property(name) => {
             let table = tables::by_name(name).ok_or_else(|| format!("no table '{name}'\n"))?;
             table.parse(value).map(|_| value.to_owned())
         }
         Drive => {
-            let slot = Slot::parse(key).map_err(|e| format!("{e}\n"))?;
-            super::drive::table_values(slot, value, false).map(|_| value.to_owned())
+            // `cdrom` is the old name of ide2.
+            let slot = match key {
+                "cdrom" => Slot::new(Bus::Ide, 2),
+                _ => Slot::parse(key),
+            };
+            let slot = slot.map_err(|e| format!("{e}\n"))?;
+            super::drive::check_line(slot, value).map(|()| value.to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ErrorKind;
+
+    #[test]
+    fn values_are_stored_as_the_file_level_stores_them() {
+        let stored = |key: &str, value: &str| check_value(key, value).ok();
+        assert_eq!(stored("onboot", "Yes").as_deref(), Some("1"));
+        assert_eq!(stored("cores", "007").as_deref(), Some("7"));
+        assert_eq!(stored("cores", "000").as_deref(), Some("0"));
+        assert_eq!(stored("cpulimit", "1.50").as_deref(), Some("1.50"));
+        assert_eq!(stored("ciuser", "\"joe\"").as_deref(), Some("joe"));
+        assert_eq!(stored("searchdomain", "\"").as_deref(), Some("\""));
+        for (key, bad) in [
+            ("cores", "-1"),
+            ("cores", "+1"),
+            ("cpulimit", "1e3"),
+            ("cpulimit", ".5"),
+            ("onboot", "2"),
+            ("memory", "15"),
+            ("ciuser", "a\rb"),
+        ] {
+            let error = check_value(key, bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{key}: {bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        for key in ["frobnicate", "net32", "net00", "scsi31", "unused256", ""] {
+            let error = check_value(key, "1").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{key}");
+            assert!(error.message().contains(key));
         }
     }
 }

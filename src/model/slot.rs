@@ -44,14 +44,16 @@ impl Slot {
     }
     /// The config key, `scsi0`; no leading zeros.
     pub fn parse(key: &str) -> Result<Self> {
-        let bad = || Error::usage(format!("'{}' is not a drive slot", key.escape_debug()));
-        let split = key.find(|c: char| c.is_ascii_digit()).ok_or_else(bad)?;
-        let bus = Bus::parse(&key[..split]).ok_or_else(bad)?;
-        let number = &key[split..];
-        if number.len() > 1 && number.starts_with('0') {
-            return Err(bad());
-        }
-        Slot::new(bus, number.parse().map_err(|_| bad())?)
+        Slot::from_key(key)
+            .ok_or_else(|| Error::usage(format!("'{}' is not a drive slot", key.escape_debug())))
+    }
+    /// As `parse`, for keys that mostly are no slots.
+    pub fn from_key(key: &str) -> Option<Self> {
+        let (word, number) = key.split_at(key.find(|c: char| c.is_ascii_digit())?);
+        let bus = Bus::parse(word)?;
+        let index: u16 = number.parse().ok()?;
+        let canonical = number.len() == 1 || !number.starts_with('0');
+        (canonical && index < bus.count()).then_some(Slot { bus, index })
     }
     pub fn bus(self) -> Bus {
         self.bus

@@ -148,7 +148,7 @@ pub(super) fn drives(
     also: &[&str],
 ) -> Result<Vec<(Slot, Drive)>> {
     readable(vmid, view, section, |key| {
-        Slot::parse(key).is_ok() || also.contains(&key)
+        Slot::from_key(key).is_some() || also.contains(&key)
     })?;
     section_drives(vmid, &view.config, section).map_err(|error| {
         let unread = view
@@ -193,18 +193,22 @@ pub(super) fn section_drives(
     config: &VmConfig,
     section: &Section,
 ) -> Result<Vec<(Slot, Drive)>> {
-    let drives = config.drives(section);
+    let mut drives = Vec::new();
     for (key, value) in config.entries(section) {
-        if let Ok(slot) = Slot::parse(&key)
-            && !drives.iter().any(|(s, _)| *s == slot)
-        {
-            return Err(Error::new(
+        let Some(slot) = Slot::from_key(&key) else {
+            continue;
+        };
+        let drive = Drive::parse(slot, &value).map_err(|why| {
+            Error::new(
                 ErrorKind::Integrity,
                 format!("config of VM {vmid}: drive '{key}: {value}' cannot be read"),
             )
-            .hint(format!("see why: volvisor explain drive '{value}'")));
-        }
+            .with_source(why)
+            .hint(format!("see why: volvisor explain drive '{value}'"))
+        })?;
+        drives.push((slot, drive));
     }
+    drives.sort_by_key(|(slot, _)| *slot);
     Ok(drives)
 }
 

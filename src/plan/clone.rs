@@ -95,7 +95,7 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
     };
     let mut edit = Edit::fresh(*newid);
     for (key, value) in view.config.entries(&section) {
-        if Slot::parse(&key).is_ok() || NOT_COPIED.contains(&key.as_str()) {
+        if Slot::from_key(&key).is_some() || NOT_COPIED.contains(&key.as_str()) {
             continue;
         }
         let value = renewed(world, &key, value);

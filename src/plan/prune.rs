@@ -177,7 +177,7 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
     if doomed.is_empty() {
         return Ok(draft.finish());
     }
-    snapshot_delete::remove_snapshots(&mut draft, *vmid, view, &doomed, false)?;
+    snapshot_delete::remove_snapshots(&mut draft, *vmid, view, sections, &doomed, false)?;
     for name in &doomed {
         draft.done(format!("removed snapshot '{name}'"));
     }

@@ -5,7 +5,8 @@ use super::sections::Sections;
 use super::world::VmView;
 use super::{Intent, Plan, Step, World, check, naming};
 use crate::format::vm_config::{Section, VmConfig};
-use crate::model::{Error, ErrorKind, Result, SnapshotName, VmId, VolumeId, VolumeInfo};
+use crate::model::{Error, ErrorKind, Result, Slot, SnapshotName, VmId, VolumeId, VolumeInfo};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
@@ -23,7 +24,15 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
                 .hint(format!("list snapshots with: qm listsnapshot {vmid}")),
         );
     }
-    remove_snapshots(&mut draft, *vmid, view, std::slice::from_ref(name), *force)?;
+    let sections = Sections::read(&view.bytes.0);
+    remove_snapshots(
+        &mut draft,
+        *vmid,
+        view,
+        sections,
+        std::slice::from_ref(name),
+        *force,
+    )?;
     Ok(draft.finish())
 }
 
@@ -39,6 +48,7 @@ pub(super) fn remove_snapshots(
     draft: &mut Draft<'_>,
     vmid: VmId,
     view: &VmView,
+    mut sections: Sections,
     doomed: &[SnapshotName],
     force: bool,
 ) -> Result<()> {
@@ -50,8 +60,8 @@ pub(super) fn remove_snapshots(
     check::unlocked(vmid, &view.config)?;
     check::drives(vmid, view, &Section::Main, &["lock", "template", "parent"])?;
     let unread = check::unread(view);
-    let mut sections = Sections::read(&view.bytes.0);
     let mut known: HashMap<VolumeId, Option<Known<'_>>> = HashMap::new();
+    let mut disks: HashMap<Vec<(String, String)>, Vec<VolumeId>> = HashMap::new();
     let mut work: Vec<(SnapshotName, Vec<VolumeId>)> = Vec::new();
     let mut named: Vec<VolumeId> = Vec::new();
     let mut states = Vec::new();
@@ -64,9 +74,21 @@ pub(super) fn remove_snapshots(
             continue;
         };
         let mut volumes = Vec::new();
-        let drives = check::section_drives(vmid, document, &section)?;
-        for (_, drive) in check::disks(&drives) {
-            let Some(id) = drive.volume() else { continue };
+        // Sections copy each other's drives: equal texts are read once.
+        let texts: Vec<(String, String)> = document
+            .entries(&section)
+            .into_iter()
+            .filter(|(key, _)| Slot::from_key(key).is_some())
+            .collect();
+        let ids = match disks.entry(texts) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let drives = check::section_drives(vmid, document, &section)?;
+                let ids = check::disks(&drives).filter_map(|(_, drive)| drive.volume().cloned());
+                new.insert(ids.collect::<Vec<VolumeId>>())
+            }
+        };
+        for id in ids.iter() {
             if !known.contains_key(id) {
                 let found = look_up(draft, id, force)?;
                 named.push(id.clone());

@@ -1,5 +1,6 @@
 //! Named formats of single values: MAC addresses, DNS names, sizes, devices of a boot order; each checks one text and changes none.
 
+use super::is_space;
 use crate::format::size::parse_disk_size;
 use crate::model::{Bus, Slot, StorageId, VolumeId};
 
@@ -16,13 +17,38 @@ fn digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// `12`, `-1`, `1.5`.
+/// A number inside a property string: `12`, `-1`, `1.5`, `.5`, `1.`, `1e3`.
 pub fn is_number(text: &str) -> bool {
     let body = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (whole, fraction) = body
+    let (body, exponent) = match body.split_once(['e', 'E']) {
+        Some((body, exponent)) => (body, Some(exponent)),
+        None => (body, None),
+    };
+    let good_body = match body.split_once('.') {
+        Some((whole, fraction)) => {
+            (digits(whole) || digits(fraction))
+                && whole
+                    .bytes()
+                    .chain(fraction.bytes())
+                    .all(|b| b.is_ascii_digit())
+        }
+        None => digits(body),
+    };
+    good_body && exponent.is_none_or(|e| digits(e.strip_prefix(['-', '+']).unwrap_or(e)))
+}
+
+/// A number as the value of a plain key: `12`, `1.5`.
+pub fn is_plain_number(text: &str) -> bool {
+    let (whole, fraction) = text
         .split_once('.')
-        .map_or((body, None), |(w, f)| (w, Some(f)));
+        .map_or((text, None), |(w, f)| (w, Some(f)));
     digits(whole) && fraction.is_none_or(digits)
+}
+
+/// Entries between commas, semicolons and white space.
+pub fn split_list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| matches!(c, ',' | ';') || u8::try_from(c).is_ok_and(is_space))
+        .filter(|entry| !entry.is_empty())
 }
 
 const PATTERN: &str = "value does not match the regex pattern";
@@ -64,7 +90,14 @@ fn pattern(name: &str, value: &str) -> Option<bool> {
         "legacy-boot" => {
             (1..=4).contains(&value.len()) && value.bytes().all(|b| b"acdn".contains(&b))
         }
-        "base64-text" | "smbios-text" => !value.is_empty(),
+        "smbios-text" => {
+            let body = value.strip_suffix('=').unwrap_or(value);
+            let body = body.strip_suffix('=').unwrap_or(body);
+            !body.is_empty()
+                && body
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"+/".contains(&b))
+        }
         "cpu-flags" => value.split(';').all(|flag| {
             let rest = flag.strip_prefix(['+', '-']);
             rest.is_some_and(|r| {
@@ -73,15 +106,12 @@ fn pattern(name: &str, value: &str) -> Option<bool> {
                         .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
             })
         }),
-        "cpu-type" => {
-            !value.is_empty()
-                && value
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        "hv-vendor-id" => {
+            (1..=12).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric())
         }
-        "phys-bits" => value == "host" || value.parse::<u32>().is_ok_and(|n| (8..=64).contains(&n)),
-        "hv-vendor-id" => value.len() <= 12 && value.bytes().all(|b| b.is_ascii_alphanumeric()),
-        "pci-ids" => value.split(';').all(|id| !id.is_empty()),
+        "pci-ids" => value.split(';').all(pci_id),
+        "romfile" => !value.is_empty() && !value.contains([',', ';']),
+        "mdev" => !value.is_empty() && !value.contains(['/', '.', ':']),
         "hex-id" => value
             .strip_prefix("0x")
             .is_some_and(|hex| hex.len() == 4 && hex.bytes().all(|b| b.is_ascii_hexdigit())),
@@ -96,7 +126,6 @@ fn pattern(name: &str, value: &str) -> Option<bool> {
                     .is_some_and(|r| !r.is_empty() && !r.contains(','))
         }
         "startdate" => value == "now" || startdate(value),
-        "rng-source" => matches!(value, "/dev/urandom" | "/dev/random" | "/dev/hwrng"),
         _ => return None,
     })
 }
@@ -128,8 +157,19 @@ fn check_function(name: &str, value: &str) -> Result<(), String> {
         "pve-storage-id" => StorageId::parse(value)
             .map(|_| ())
             .map_err(|e| e.message().to_owned()),
-        "storage-pair" => Ok(()),
-        "pve-priv" => ok(!value.is_empty(), "invalid privilege"),
+        "storage-pair" => id_map(value, |id| check_function("pve-storage-id", id)),
+        "bridge-pair" => id_map(value, |id| check_function("pve-bridge-id", id)),
+        "pve-priv" => ok(
+            PRIVILEGES.contains(&value),
+            &format!("invalid privilege '{value}'"),
+        ),
+        "pve-phys-bits" => ok(
+            value == "host"
+                || (digits(value)
+                    && value.len() <= 2
+                    && value.parse::<u8>().is_ok_and(|n| (8..=64).contains(&n))),
+            "value must be an integer between 8 and 64 or 'host'",
+        ),
         "urlencoded" => ok(
             is_urlencoded(value),
             &format!("invalid urlencoded string: {value}"),
@@ -144,17 +184,15 @@ fn check_function(name: &str, value: &str) -> Result<(), String> {
         }
         "pve-volume-id-or-qm-path" => volume(value),
         "pve-qm-bootdisk" => ok(
-            Slot::parse(value)
-                .is_ok_and(|s| matches!(s.bus(), Bus::Ide | Bus::Scsi | Bus::Virtio | Bus::Sata)),
+            Slot::parse(value).is_ok_and(|s| !s.is_unused()),
             &format!("invalid boot disk '{value}'"),
         ),
-        "boot-order" => boot_order(value),
+        "pve-qm-bootdev" => ok(
+            is_boot_device(value),
+            &format!("invalid boot device '{value}'"),
+        ),
         "pve-hotplug-features" => hotplug(value),
         "pve-tag" => ok(is_tag(value), "invalid characters in tag"),
-        "pve-tag-list" => value
-            .split([';', ',', ' '])
-            .filter(|t| !t.is_empty())
-            .try_for_each(|tag| ok(is_tag(tag), "invalid characters in tag")),
         "pve-startup-order" => ok(startup(value), "unable to parse startup options"),
         "pve-ipv4-config" => ok(
             matches!(value, "dhcp" | "manual")
@@ -174,24 +212,138 @@ fn check_function(name: &str, value: &str) -> Result<(), String> {
             value.parse::<core::net::Ipv6Addr>().is_ok(),
             "value does not look like a valid ipv6 address",
         ),
-        "pve-cpuset" => ok(
-            value.split(',').all(|part| match part.split_once('-') {
-                Some((low, high)) => digits(low) && digits(high),
-                None => digits(part),
-            }),
-            "unable to parse CPU list",
+        "pve-cpuset" => ok(is_cpu_set(value), "unable to parse cpuset option"),
+        "address" => ok(
+            value.parse::<core::net::IpAddr>().is_ok() || is_dns_name(value),
+            &format!("value does not look like a valid address: {value}"),
         ),
-        "address-list" => value
-            .split([';', ',', ' '])
-            .filter(|a| !a.is_empty())
-            .try_for_each(|address| {
-                ok(
-                    address.parse::<core::net::IpAddr>().is_ok() || is_dns_name(address),
-                    "value does not look like a valid address",
-                )
-            }),
-        other => Err(format!("unknown format '{other}'")),
+        other => match (other.strip_suffix("-list"), other.strip_suffix("-opt")) {
+            (Some(entry), _) => split_list(value).try_for_each(|one| check_function(entry, one)),
+            (_, Some(_)) if matches!(value, "" | "0") => Ok(()),
+            (_, Some(entry)) => check_function(entry, value),
+            (None, None) => Err(format!("undefined format '{other}'")),
+        },
     }
+}
+
+/// What an access rule may grant (9.2).
+const PRIVILEGES: [&str; 44] = [
+    "Datastore.Allocate",
+    "Datastore.AllocateSpace",
+    "Datastore.AllocateTemplate",
+    "Datastore.Audit",
+    "Group.Allocate",
+    "Mapping.Audit",
+    "Mapping.Modify",
+    "Mapping.Use",
+    "Permissions.Modify",
+    "Pool.Allocate",
+    "Pool.Audit",
+    "Realm.Allocate",
+    "Realm.AllocateUser",
+    "SDN.Allocate",
+    "SDN.Audit",
+    "SDN.Use",
+    "Sys.AccessNetwork",
+    "Sys.Audit",
+    "Sys.Console",
+    "Sys.Incoming",
+    "Sys.Modify",
+    "Sys.PowerMgmt",
+    "Sys.Syslog",
+    "User.Modify",
+    "VM.Allocate",
+    "VM.Audit",
+    "VM.Backup",
+    "VM.Clone",
+    "VM.Config.CDROM",
+    "VM.Config.CPU",
+    "VM.Config.Cloudinit",
+    "VM.Config.Disk",
+    "VM.Config.HWType",
+    "VM.Config.Memory",
+    "VM.Config.Network",
+    "VM.Config.Options",
+    "VM.Console",
+    "VM.GuestAgent.Audit",
+    "VM.GuestAgent.Unrestricted",
+    "VM.Migrate",
+    "VM.PowerMgmt",
+    "VM.Replicate",
+    "VM.Snapshot",
+    "VM.Snapshot.Rollback",
+];
+
+/// `1` (same name there), `source:target` pairs and one default target, in any order.
+fn id_map(text: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
+    let (mut identity, mut default, mut sources) = (false, false, Vec::new());
+    for entry in split_list(text).filter(|_| text != "0") {
+        let invalid = |why: String| format!("entry '{entry}' contains invalid ID - {why}\n\n");
+        match entry.split_once(':') {
+            _ if entry == "1" => identity = true,
+            Some((source, target))
+                if !source.is_empty() && !target.is_empty() && !target.contains(':') =>
+            {
+                check(source)
+                    .and_then(|()| check(target))
+                    .map_err(invalid)?;
+                if sources.contains(&source) {
+                    return Err(format!("duplicate mapping for source '{source}'\n"));
+                }
+                sources.push(source);
+            }
+            _ => {
+                check(entry).map_err(invalid)?;
+                if std::mem::replace(&mut default, true) {
+                    return Err("default target ID can only be provided once\n".to_owned());
+                }
+            }
+        }
+    }
+    if identity && (default || !sources.is_empty()) {
+        return Err("identity mapping cannot be combined with other mappings\n".to_owned());
+    }
+    Ok(())
+}
+
+/// `0,5,8-11`: every range low to high.
+fn is_cpu_set(text: &str) -> bool {
+    let number = |t: &str| digits(t).then(|| t.parse::<u64>().unwrap_or(u64::MAX));
+    // A list's trailing empty parts do not count.
+    text.trim_end_matches(',').split(',').all(|part| {
+        let part = part.trim_matches(|c: char| u8::try_from(c).is_ok_and(is_space));
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        match (number(low), number(high)) {
+            (Some(low), Some(high)) => low <= high,
+            _ => false,
+        }
+    })
+}
+
+/// `0000:01:00.0`, `01:00`: domain and function may be missing.
+fn pci_id(text: &str) -> bool {
+    let hex = |t: &str| {
+        !t.is_empty()
+            && t.bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let (address, function) = match text.split_once('.') {
+        Some((address, function)) => (address, Some(function)),
+        None => (text, None),
+    };
+    let good_address = match address.split(':').collect::<Vec<_>>().as_slice() {
+        [domain, bus, device] => {
+            domain.len() >= 4
+                && hex(domain)
+                && bus.len() == 2
+                && hex(bus)
+                && device.len() == 2
+                && hex(device)
+        }
+        [bus, device] => bus.len() == 2 && hex(bus) && device.len() == 2 && hex(device),
+        _ => false,
+    };
+    good_address && function.is_none_or(|f| f.len() == 1 && hex(f))
 }
 
 /// The bare check of a format, with the original's own sentence and line end.
@@ -248,25 +400,10 @@ fn is_vmid(text: &str) -> bool {
     (3..=9).contains(&text.len()) && digits(text) && !text.starts_with('0')
 }
 
+/// The characters of percent-encoded text; whether each `%` starts an escape is not checked.
 fn is_urlencoded(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'%' => {
-                if !bytes
-                    .get(at + 1..at + 3)
-                    .is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit))
-                {
-                    return false;
-                }
-                at += 3;
-            }
-            b if b.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&b) => at += 1,
-            _ => return false,
-        }
-    }
-    true
+    text.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-%_.!~*'()".contains(&b))
 }
 
 fn is_tag(text: &str) -> bool {
@@ -278,26 +415,20 @@ fn is_tag(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"_-+.".contains(b))
 }
 
-fn boot_order(text: &str) -> Result<(), String> {
-    let numbered = |device: &str, word: &str, count: u32| {
+/// Every drive but EFI and TPM state, and network, USB and PCI devices.
+fn is_boot_device(device: &str) -> bool {
+    let numbered = |word: &str, count: u32| {
         device
             .strip_prefix(word)
-            .filter(|n| digits(n))
+            .filter(|n| digits(n) && (n.len() == 1 || !n.starts_with('0')))
             .and_then(|n| n.parse::<u32>().ok())
             .is_some_and(|n| n < count)
     };
-    for device in text.split([';', ',', ' ']).filter(|d| !d.is_empty()) {
-        let drive = Slot::parse(device)
-            .is_ok_and(|s| matches!(s.bus(), Bus::Ide | Bus::Scsi | Bus::Virtio | Bus::Sata));
-        if !(drive
-            || numbered(device, "net", 32)
-            || numbered(device, "usb", 14)
-            || numbered(device, "hostpci", 16))
-        {
-            return Err(format!("invalid boot device '{device}'"));
-        }
-    }
-    Ok(())
+    Slot::parse(device)
+        .is_ok_and(|s| matches!(s.bus(), Bus::Ide | Bus::Scsi | Bus::Virtio | Bus::Sata))
+        || numbered("net", 32)
+        || numbered("usb", 14)
+        || numbered("hostpci", 16)
 }
 
 fn hotplug(text: &str) -> Result<(), String> {
@@ -305,21 +436,20 @@ fn hotplug(text: &str) -> Result<(), String> {
         return Ok(());
     }
     let known = ["network", "disk", "cpu", "memory", "usb", "cloudinit"];
-    match text
-        .split([';', ',', ' '])
-        .filter(|f| !f.is_empty())
-        .find(|f| !known.contains(f))
-    {
+    match split_list(text).find(|f| !known.contains(f)) {
         Some(other) => Err(format!("invalid hotplug feature '{other}'")),
         None => Ok(()),
     }
 }
 
+/// The text `0` alone counts as no text, as in the original.
 fn startup(text: &str) -> bool {
-    text.split(',').all(|part| match part.split_once('=') {
-        Some((key, value)) => matches!(key, "order" | "up" | "down") && digits(value),
-        None => digits(part),
-    })
+    let mut parts = text.split(',').filter(|part| !part.bytes().all(is_space));
+    !matches!(text, "" | "0")
+        && parts.all(|part| match part.split_once('=') {
+            Some((key, value)) => matches!(key, "order" | "up" | "down") && digits(value),
+            None => digits(part),
+        })
 }
 
 fn cidr(text: &str, bits: u32, address: impl Fn(&str) -> bool, least: u32) -> bool {

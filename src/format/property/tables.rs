@@ -25,7 +25,7 @@ driver enum spice none
 ";
 pub const BOOT: &str = "
 legacy* legacy-boot
-order boot-order
+order pve-qm-bootdev-list
 ";
 pub const CICUSTOM: &str = "
 meta pve-volume-id
@@ -34,12 +34,13 @@ user pve-volume-id
 vendor pve-volume-id
 ";
 pub const CPU: &str = "
-cputype* cpu-type
-reported-model cpu-type
+cputype* text
+reported-model text
 hidden bool
 hv-vendor-id hv-vendor-id
 flags cpu-flags
-phys-bits phys-bits
+level int 0..4294967295
+phys-bits pve-phys-bits
 guest-phys-bits int 32..64
 ";
 pub const EFIDISK: &str = "
@@ -60,15 +61,15 @@ sub-device-id hex-id
 sub-vendor-id hex-id
 driver enum vfio keep
 legacy-igd bool
-mdev text
+mdev mdev
 pcie bool
 rombar bool
-romfile text
+romfile romfile
 x-vga bool
 ";
 pub const INTEL_TDX: &str = "
 type*! enum tdx
-attestation bool
+attestation! bool
 vsock-cid int 2..
 vsock-port int 0..
 ";
@@ -130,7 +131,7 @@ memory num
 policy enum preferred bind interleave
 ";
 pub const RNG: &str = "
-source*! rng-source
+source*! enum /dev/urandom /dev/random /dev/hwrng
 max_bytes int
 period int
 ";
@@ -196,11 +197,9 @@ bps_rd_max_length int 1..
 bps_wr_length = bps_wr_max_length
 bps_wr_max_length int 1..
 cache enum none writethrough writeback unsafe directsync
-cyls int
 detect_zeroes bool
 discard enum ignore on
 format enum raw qcow qed qcow2 vmdk cloop
-heads int
 iops int
 iops_max int
 iops_max_length int 1..
@@ -221,12 +220,10 @@ mbps_wr_max num
 media enum cdrom disk
 replicate bool
 rerror enum ignore report stop
-secs int
 serial urlencoded max=60
 shared bool
 size disk-size
 snapshot bool
-trans enum none lba auto
 werror enum enospc ignore report stop
 ";
 pub const IDE_ONLY: &str = "
@@ -268,7 +265,6 @@ static TABLES: LazyLock<HashMap<&'static str, Table>> = LazyLock::new(|| {
         ("audio", AUDIO),
         ("boot", BOOT),
         ("cicustom", CICUSTOM),
-        ("cpu", CPU),
         ("efidisk", EFIDISK),
         ("hostpci", HOSTPCI),
         ("intel-tdx", INTEL_TDX),
@@ -300,6 +296,12 @@ static TABLES: LazyLock<HashMap<&'static str, Table>> = LazyLock::new(|| {
         ("virtio", VIRTIO_ONLY),
     ];
     tables.extend(buses.into_iter().map(|(bus, own)| (bus, disk(own))));
+    let cpu = |validator: super::Validator| Table {
+        validator: Some(validator),
+        ..Table::read(CPU)
+    };
+    tables.insert("cpu", cpu(super::cpu::of_machine));
+    tables.insert("cpu-model", cpu(super::cpu::has_type));
     tables
 });
 
@@ -308,7 +310,8 @@ pub fn by_name(name: &str) -> Option<&'static Table> {
     let stem = match name {
         "pve-qemu-sev-fmt" => "amd-sev",
         "pve-qemu-tdx-fmt" => "intel-tdx",
-        "pve-vm-cpu-conf" | "pve-cpu-conf" => "cpu",
+        "pve-vm-cpu-conf" => "cpu",
+        "pve-cpu-conf" => "cpu-model",
         other => other.strip_prefix("pve-qm-").unwrap_or(other),
     };
     TABLES.get(stem)

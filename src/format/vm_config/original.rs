@@ -1,9 +1,11 @@
 //! How Proxmox VE itself reads a VM config and would write it back (pve-vm 1.2-1.4): what it warns about is what it drops. Used to
 //! show people what another program would make of their file; it never changes the document.
+//!
+//! One difference is on purpose: `snapstate:` counts only at the start of a line, so a value that contains those words stays.
 
-use super::{decode_description, encode_description};
-use crate::format::drive::Drive;
-use crate::format::property::scalar::boolean;
+use super::{SectionLine, decode_description, encode_description, is_key, section_line, trim_end};
+use crate::format::drive::{Drive, DriveFile};
+use crate::format::property::{is_space, scalar};
 use crate::format::vm_key::{self, KeyKind};
 use crate::model::Slot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,8 @@ pub struct Reading {
     pub warnings: Vec<(usize, String)>,
 }
 
+/// Where the reader stands.
+#[derive(Clone, PartialEq, Eq)]
 enum At {
     Main,
     Pending,
@@ -33,210 +37,204 @@ enum At {
 /// Total: any bytes give a reading.
 pub fn read(bytes: &[u8], vmid: &str) -> Reading {
     let text = String::from_utf8_lossy(bytes);
-    let mut reading = Reading::default();
-    let mut at = At::Main;
+    let mut reader = Reader {
+        reading: Reading::default(),
+        at: At::Main,
+        has_pending: false,
+        description: None,
+    };
     for (index, line) in text.split('\n').enumerate() {
-        let mut warn = |reading: &mut Reading, what: String| {
-            reading
-                .warnings
-                .push((index + 1, format!("vm {vmid} - {what}")))
-        };
-        let body = line.trim_end();
-        if body.trim().is_empty() {
-            continue;
-        }
-        if let Some(name) = body.strip_prefix('[').and_then(|b| b.strip_suffix(']')) {
-            at = enter(&mut reading, name, &mut warn);
-            continue;
-        }
-        let (keys, is_pending, in_snapshot) = match &at {
-            At::Main => (&mut reading.main, false, false),
-            At::Pending => (&mut reading.pending, true, false),
-            At::Special(kind) => (
-                reading.special.entry(kind.clone()).or_default(),
-                false,
-                false,
-            ),
-            At::Snapshot(name) => (
-                reading.snapshots.entry(name.clone()).or_default(),
-                false,
-                true,
-            ),
-            At::Skipped => continue,
-        };
-        let is_special = matches!(at, At::Special(_));
-        if let Err(what) = take_line(keys, body, line, is_pending, in_snapshot, is_special) {
-            warn(&mut reading, what);
+        if let Err(what) = reader.line(line) {
+            let warning = format!("vm {vmid} - {what}");
+            reader.reading.warnings.push((index + 1, warning));
         }
     }
-    let all = std::iter::once(&mut reading.main)
-        .chain([&mut reading.pending])
-        .chain(reading.special.values_mut())
-        .chain(reading.snapshots.values_mut());
-    for keys in all {
-        if let Some(text) = keys.get_mut("description") {
-            *text = text.trim_end_matches('\n').to_owned();
-            if text.is_empty() {
-                keys.remove("description");
-            }
-        }
-    }
-    reading
+    reader.finish_description();
+    reader.reading.main.remove("snapstate");
+    reader.reading
 }
 
-fn enter(reading: &mut Reading, name: &str, warn: &mut dyn FnMut(&mut Reading, String)) -> At {
-    let is_id = {
-        let bytes = name.as_bytes();
-        bytes.len() >= 2
-            && bytes[0].is_ascii_alphabetic()
-            && bytes
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-    };
-    if name.eq_ignore_ascii_case("pending") {
-        if !std::mem::take(&mut reading.pending).is_empty() {
-            warn(reading, "duplicate section: pending\n".to_owned());
-        }
-        return At::Pending;
-    }
-    if let Some(kind @ ("cloudinit" | "fleecing")) = name.strip_prefix("special:") {
-        if reading
-            .special
-            .insert(kind.to_owned(), Keys::new())
-            .is_some()
-        {
-            warn(reading, format!("duplicate special section: {kind}\n"));
-        }
-        return At::Special(kind.to_owned());
-    }
-    if is_id {
-        if reading
-            .snapshots
-            .insert(name.to_owned(), Keys::new())
-            .is_some()
-        {
-            warn(reading, format!("duplicate snapshot section: {name}\n"));
-        }
-        return At::Snapshot(name.to_owned());
-    }
-    warn(reading, format!("skipping unknown section: '{name}'\n"));
-    At::Skipped
+struct Reader {
+    reading: Reading,
+    at: At,
+    has_pending: bool,
+    /// Of the section at hand, as far as read.
+    description: Option<String>,
 }
 
-/// `Err`: the warning without its prefix; the line is dropped by the original.
-fn take_line(
-    keys: &mut Keys,
-    body: &str,
-    line: &str,
-    is_pending: bool,
-    in_snapshot: bool,
-    is_special: bool,
-) -> Result<(), String> {
-    let unreadable = || {
-        Err(format!(
-            "unable to parse config: {}\n",
-            line.trim_end_matches('\r')
-        ))
-    };
-    let mut describe = |text: &str| {
-        let lines = keys.entry("description".to_owned()).or_default();
-        lines.push_str(&decode_description(text.as_bytes()));
-        lines.push('\n');
-    };
-    if let Some(text) = body.strip_prefix('#') {
-        describe(text);
-        return Ok(());
+impl Reader {
+    fn keys(&mut self) -> Option<&mut Keys> {
+        match &self.at {
+            At::Main => Some(&mut self.reading.main),
+            At::Pending => Some(&mut self.reading.pending),
+            At::Special(kind) => self.reading.special.get_mut(kind),
+            At::Snapshot(name) => self.reading.snapshots.get_mut(name),
+            At::Skipped => None,
+        }
     }
-    let Some((key, rest)) = body
-        .split_once(':')
-        .filter(|(key, rest)| super::is_key(key) && !rest.trim().is_empty())
-    else {
-        return unreadable();
-    };
-    let value = rest.trim();
-    match key {
-        "description" => describe(value),
-        "snapstate" => {
-            if in_snapshot && matches!(value, "prepare" | "delete") {
-                keys.insert(key.to_owned(), value.to_owned());
+
+    fn finish_description(&mut self) {
+        let Some(text) = self.description.take() else {
+            return;
+        };
+        let text = trim_end(&text).to_owned();
+        if let Some(keys) = self.keys() {
+            keys.insert("description".to_owned(), text);
+        }
+    }
+
+    /// `Err`: the warning without its prefix; the line is dropped by the original.
+    fn line(&mut self, line: &str) -> Result<(), String> {
+        if line.bytes().all(is_space) {
+            return Ok(());
+        }
+        if let Some(section) = section_line(line.as_bytes()) {
+            self.finish_description();
+            return self.enter(section);
+        }
+        if self.at == At::Skipped {
+            return Ok(());
+        }
+        if let Some(text) = line.strip_prefix('#') {
+            let description = self.description.get_or_insert_default();
+            description.push_str(&decode_description(text.as_bytes()));
+            description.push('\n');
+            return Ok(());
+        }
+        match key_value(line) {
+            Some((key, value)) => self.key(key, value),
+            None => Err(format!("unable to parse config: {line}\n")),
+        }
+    }
+
+    /// A section that was there before starts anew.
+    fn enter(&mut self, section: SectionLine) -> Result<(), String> {
+        let (at, seen) = match section {
+            SectionLine::Pending => {
+                self.reading.pending.clear();
+                let seen = std::mem::replace(&mut self.has_pending, true);
+                (
+                    At::Pending,
+                    seen.then(|| "duplicate section: pending\n".to_owned()),
+                )
             }
-        }
-        "args" => {
-            keys.insert(key.to_owned(), value.to_owned());
-        }
-        "delete" if is_pending => {
-            keys.insert(key.to_owned(), value.to_owned());
-        }
-        "delete" => return Err("property 'delete' is only allowed in [PENDING]\n".to_owned()),
-        _ if is_special => {
-            keys.insert(key.to_owned(), value.to_owned());
-        }
-        "cdrom" => {
-            keys.entry("ide2".to_owned())
-                .or_insert_with(|| value.to_owned());
-        }
-        _ => {
-            let kind = if key == "smp" {
-                Some(KeyKind::Int)
-            } else {
-                vm_key::kind(key)
-            };
-            let Some(kind) = kind else {
-                return Err(format!(
-                    "unable to parse value of '{key}' - unknown setting '{key}'\n"
-                ));
-            };
-            let stored = vm_key::check(kind, key, value)
-                .map_err(|why| format!("unable to parse value of '{key}' - {why}"))?;
+            SectionLine::Special(kind) => {
+                let old = self.reading.special.insert(kind.clone(), Keys::new());
+                let warning = old.map(|_| format!("duplicate special section: {kind}\n"));
+                (At::Special(kind), warning)
+            }
+            SectionLine::Snapshot(name) => {
+                let old = self.reading.snapshots.insert(name.clone(), Keys::new());
+                let warning = old.map(|_| format!("duplicate snapshot section: {name}\n"));
+                (At::Snapshot(name), warning)
+            }
+            SectionLine::Unknown(name) => (
+                At::Skipped,
+                Some(format!("skipping unknown section: '{name}'\n")),
+            ),
+        };
+        self.at = at;
+        seen.map_or(Ok(()), Err)
+    }
+
+    fn key(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let blank = value.bytes().all(is_space);
+        let stored = match key {
+            "description" if !blank => {
+                // No line end here: what follows continues the line.
+                let text = decode_description(value.as_bytes());
+                self.description.get_or_insert_default().push_str(&text);
+                return Ok(());
+            }
+            "snapstate" if matches!(value, "prepare" | "delete") => value.to_owned(),
+            "args" if !blank => value.to_owned(),
+            "delete" if !blank && self.at == At::Pending => value.to_owned(),
+            "delete" if !blank => {
+                return Err("property 'delete' is only allowed in [PENDING]\n".to_owned());
+            }
+            _ => self
+                .checked(key, value)
+                .map_err(|why| format!("unable to parse value of '{key}' - {why}"))?,
+        };
+        let key = if key == "cdrom" && !matches!(self.at, At::Special(_)) {
+            "ide2"
+        } else {
+            key
+        };
+        if let Some(keys) = self.keys() {
             keys.insert(key.to_owned(), stored);
         }
+        Ok(())
     }
-    Ok(())
+
+    fn checked(&self, key: &str, value: &str) -> Result<String, String> {
+        match &self.at {
+            At::Special(kind) if kind == "cloudinit" => Ok(value.to_owned()),
+            At::Special(_) if key == "fleecing-images" => {
+                scalar::check_bare("pve-volume-id-list", value).map(|()| value.to_owned())
+            }
+            At::Special(_) => Err(format!("unknown setting '{key}'\n")),
+            _ => {
+                let kind = vm_key::kind(key).ok_or_else(|| format!("unknown setting '{key}'\n"))?;
+                vm_key::check(kind, key, value)
+            }
+        }
+    }
+}
+
+/// `key: value`; a value of blanks alone counts as one blank.
+fn key_value(line: &str) -> Option<(&str, &str)> {
+    let (key, rest) = line
+        .split_once(':')
+        .filter(|(key, rest)| is_key(key) && !rest.is_empty())?;
+    let start = rest.bytes().take_while(|b| is_space(*b)).count();
+    if start == rest.len() {
+        return Some((key, &rest[start - 1..]));
+    }
+    Some((key, trim_end(&rest[start..])))
 }
 
 impl Reading {
     /// What the original writes for this reading.
     pub fn write(&self) -> String {
-        let used: BTreeSet<String> = volumes(&self.main).chain(volumes(&self.pending)).collect();
+        let used: BTreeSet<String> = files(&self.main).chain(files(&self.pending)).collect();
         let mut main = self.main.clone();
         main.retain(|key, value| !key.starts_with("unused") || !used.contains(value));
         if let Some(smp) = main.remove("smp")
-            && !main.contains_key("sockets")
+            && main.get("sockets").is_none_or(|sockets| sockets == "0")
+            && smp != "0"
         {
             main.insert("sockets".to_owned(), smp);
             main.remove("cores");
         }
-        let mut out = section(&main);
+        let mut out = section(&main, false);
         if !self.pending.is_empty() {
             out.push_str("\n[PENDING]\n");
-            out.push_str(&section(&self.pending));
+            out.push_str(&section(&self.pending, true));
         }
-        let has_cloudinit = main.iter().any(|(key, value)| {
-            Slot::parse(key)
-                .ok()
-                .and_then(|slot| Drive::parse(slot, value).ok())
-                .is_some_and(|d| d.is_cloudinit())
-        });
+        let has_cloudinit = files(&main).any(|file| is_cloudinit_file(&file));
         for (kind, keys) in &self.special {
-            if !keys.is_empty() && (kind != "cloudinit" || has_cloudinit) {
-                out.push_str(&format!("\n[special:{kind}]\n{}", section(keys)));
+            if kind != "cloudinit" || has_cloudinit {
+                out.push_str(&format!("\n[special:{kind}]\n{}", section(keys, false)));
             }
         }
         for (name, keys) in &self.snapshots {
-            out.push_str(&format!("\n[{name}]\n{}", section(keys)));
+            out.push_str(&format!("\n[{name}]\n{}", section(keys, false)));
         }
         out
     }
 }
 
-fn section(keys: &Keys) -> String {
+/// The original takes the description `0` for none.
+fn section(keys: &Keys, is_pending: bool) -> String {
     let mut out = String::new();
-    for line in keys
-        .get("description")
-        .into_iter()
-        .flat_map(|text| text.split('\n'))
-    {
-        out.push_str(&format!("#{}\n", encode_description(line)));
+    match keys.get("description").map(String::as_str) {
+        None => {}
+        Some("" | "0") if is_pending => out.push_str("#\n"),
+        Some("" | "0") => {}
+        Some(text) => text
+            .split('\n')
+            .for_each(|line| out.push_str(&format!("#{}\n", encode_description(line)))),
     }
     for (key, value) in keys.iter().filter(|(key, _)| *key != "description") {
         out.push_str(&format!("{key}: {value}\n"));
@@ -244,24 +242,36 @@ fn section(keys: &Keys) -> String {
     out
 }
 
-/// Volumes of drives other than unused ones.
-fn volumes(keys: &Keys) -> impl Iterator<Item = String> {
+/// What drives other than unused ones name.
+fn files(keys: &Keys) -> impl Iterator<Item = String> {
     keys.iter().filter_map(|(key, value)| {
-        let slot = Slot::parse(key).ok().filter(|s| !s.is_unused())?;
-        let drive = Drive::parse(slot, value).ok()?;
-        drive.volume().map(ToString::to_string)
+        let slot = Slot::from_key(key).filter(|s| !s.is_unused())?;
+        match Drive::parse(slot, value).ok()?.file {
+            DriveFile::Volume(volume) => Some(volume.to_string()),
+            DriveFile::Path(path) => Some(path),
+            DriveFile::Empty | DriveFile::HostCdrom => None,
+        }
     })
+}
+
+/// `store:vm-100-cloudinit`, `dir:100/vm-100-cloudinit.qcow2`, `store:cloudinit`.
+fn is_cloudinit_file(file: &str) -> bool {
+    let leaf = file.rsplit([':', '/']).next().unwrap_or(file);
+    let (stem, extension) = leaf
+        .split_once('.')
+        .map_or((leaf, None), |(stem, extension)| (stem, Some(extension)));
+    let owned = stem
+        .strip_prefix("vm-")
+        .and_then(|rest| rest.strip_suffix("-cloudinit"))
+        .is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()));
+    let formats = ["raw", "qcow", "qcow2", "qed", "vmdk", "cloop"];
+    (owned || stem == "cloudinit") && extension.is_none_or(|e| formats.contains(&e))
 }
 
 /// Whether a key's value is a number or boolean in the original's memory.
 pub fn is_numeric(key: &str, value: &str) -> bool {
-    let kind = if key == "smp" {
-        Some(KeyKind::Int)
-    } else {
-        vm_key::kind(key)
-    };
-    match kind {
-        Some(KeyKind::Bool) => boolean(value).is_some(),
+    match vm_key::kind(key) {
+        Some(KeyKind::Bool) => scalar::boolean(value).is_some(),
         Some(KeyKind::Int) => value.parse::<i64>().is_ok(),
         _ => false,
     }
