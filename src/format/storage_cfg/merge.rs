@@ -51,13 +51,15 @@ pub fn replay(from: &[u8], to: &[u8], current: &[u8]) -> Result<Vec<u8>, String>
 }
 
 type Properties = BTreeMap<String, String>;
+/// What to set and what to delete.
+type Changes = (Vec<(String, String)>, Vec<String>);
 
 fn changes(
     id: &StorageId,
     was: &Properties,
     wanted: &Properties,
     is: &Properties,
-) -> Result<(Vec<(String, String)>, Vec<String>), String> {
+) -> Result<Changes, String> {
     let (mut set, mut delete) = (Vec::new(), Vec::new());
     for key in was.keys().chain(wanted.keys()).collect::<BTreeSet<_>>() {
         let (old, new, now) = (was.get(key), wanted.get(key), is.get(key));
