@@ -83,17 +83,17 @@ mod tests {
 
     #[test]
     fn another_section_and_another_property_survive() {
-        let before = "dir: a\n\tpath /a\n\tcontent images\n\n";
-        let after = "dir: a\n\tpath /a\n\tcontent images\n\tnodes x\n\n";
-        let edited = "dir: a\n\tpath /a\n\tcontent images,iso\n\tnodes x\n\ndir: b\n\tpath /b\n\tcontent iso\n\n";
+        let before = "dir: aa\n\tpath /a\n\tcontent images\n\n";
+        let after = "dir: aa\n\tpath /a\n\tcontent images\n\tnodes x\n\n";
+        let edited = "dir: aa\n\tpath /a\n\tcontent images,iso\n\tnodes x\n\ndir: bb\n\tpath /b\n\tcontent iso\n\n";
         let undone = replay(after.as_bytes(), before.as_bytes(), edited.as_bytes()).unwrap();
         let undone = String::from_utf8(undone).unwrap();
         assert!(
-            !undone.contains("nodes") && undone.contains("dir: b"),
+            !undone.contains("nodes") && undone.contains("dir: bb"),
             "{undone}"
         );
         assert!(undone.contains("images,iso"), "{undone}");
-        let clash = "dir: a\n\tpath /a\n\tcontent images\n\tnodes y\n\n";
+        let clash = "dir: aa\n\tpath /a\n\tcontent images\n\tnodes y\n\n";
         replay(after.as_bytes(), before.as_bytes(), clash.as_bytes()).unwrap_err();
     }
 }

@@ -126,8 +126,9 @@ mod tests {
     #[test]
     fn an_edit_elsewhere_survives_both_directions() {
         let plain = "cores: 1\nmemory: 64\n";
-        let locked = "cores: 1\nlock: snapshot\nmemory: 64\n\n[s]\ncores: 1\nsnapstate: prepare\n";
-        let edited = "# mine\ncores: 4\nlock: snapshot\nmemory: 64\nodd line\n\n[s]\ncores: 1\nsnapstate: prepare\n";
+        let locked =
+            "cores: 1\nlock: snapshot\nmemory: 64\n\n[snap]\ncores: 1\nsnapstate: prepare\n";
+        let edited = "# mine\ncores: 4\nlock: snapshot\nmemory: 64\nodd line\n\n[snap]\ncores: 1\nsnapstate: prepare\n";
         let undone = replayed(locked, plain, edited).unwrap();
         assert!(
             undone.contains("cores: 4") && undone.contains("# mine"),
@@ -135,13 +136,13 @@ mod tests {
         );
         assert!(undone.contains("odd line"), "{undone}");
         assert!(
-            !undone.contains("lock") && !undone.contains("[s]"),
+            !undone.contains("lock") && !undone.contains("[snap]"),
             "{undone}"
         );
-        let done = "cores: 1\nmemory: 64\nparent: s\n\n[s]\ncores: 1\n";
+        let done = "cores: 1\nmemory: 64\nparent: snap\n\n[snap]\ncores: 1\n";
         let finished = replayed(locked, done, edited).unwrap();
         assert!(
-            finished.contains("cores: 4") && finished.contains("parent: s"),
+            finished.contains("cores: 4") && finished.contains("parent: snap"),
             "{finished}"
         );
         assert!(!finished.contains("snapstate"), "{finished}");
@@ -151,8 +152,8 @@ mod tests {
     fn what_both_changed_is_named() {
         let why = replayed("cores: 1\n", "cores: 2\n", "cores: 3\n").unwrap_err();
         assert!(why.contains("'cores'") && why.contains("'3'"), "{why}");
-        let why = replayed("\n[s]\na: 1\n", "", "\n[s]\na: 2\n").unwrap_err();
-        assert!(why.contains("[s]"), "{why}");
+        let why = replayed("\n[snap]\na: 1\n", "", "\n[snap]\na: 2\n").unwrap_err();
+        assert!(why.contains("[snap]"), "{why}");
         assert_eq!(
             replayed("cores: 1\n", "cores: 2\n", "cores: 2\nx: 1\n").unwrap(),
             "cores: 2\nx: 1\n"
