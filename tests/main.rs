@@ -22,8 +22,14 @@ mod conformance;
 mod crash;
 /// A directory storage in hostile surroundings.
 mod dir_hostile;
+/// Every call that changes the world fails once.
+mod faults;
+/// The machine process itself dies, at any point of a live snapshot.
+mod machine_crash;
 /// The crash matrix of the original, row by row.
 mod original_crashes;
+/// Recovery when others were at work meanwhile: edited configs, offline storages, damaged journals, two at once.
+mod recovery;
 /// The map holds: arrows between rooms, file and function sizes, purity.
 mod tidy;
 

@@ -708,7 +708,7 @@ fn destroying_frees_snapshot_disks_too_and_drops_the_config_last() {
     };
     let plan = plan(&intent, &world).unwrap();
     golden("destroy", &plan);
-    assert_eq!(plan.commit, 0);
+    assert_eq!(plan.commit, 1);
     assert!(matches!(
         plan.steps.last(),
         Some(Step::WriteConfig { after: None, .. })

@@ -2,6 +2,7 @@
 
 use super::control::Control;
 use super::journal::{Journal, Record};
+use super::swap::{Replay, Swap};
 use super::{Engine, lease, machine};
 use crate::backend::{Backend, OpenMode, Scope};
 use crate::block::copy_range;
@@ -10,11 +11,9 @@ use crate::model::{
     VolumeName,
 };
 use crate::plan::Step;
-use crate::sys::fs;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A step's view of the journal.
 pub struct StepScope<'a> {
@@ -57,9 +56,13 @@ impl Engine {
                 vmid,
                 before,
                 after,
-            } => plain(self.swap_config(*vmid, before.as_ref(), after.as_ref())),
+            } => {
+                // The first write of an operation refuses a text that nobody looked at; later ones go on with it.
+                let merge = again || scope.step > 0;
+                plain(self.swap_config(*vmid, before.as_ref(), after.as_ref(), merge))
+            }
             Step::WriteStorageCfg { before, after } => {
-                plain(self.swap_storage_cfg(before.as_ref(), Some(after)))
+                plain(self.swap_storage_cfg(before.as_ref(), Some(after), again))
             }
             Step::CreateVolume { storage, spec } => {
                 plain(self.on_storage(storage, |b| b.create(spec, scope)))
@@ -128,6 +131,7 @@ impl Engine {
                 plain(backend.rollback(&volume.name, name, scope))
             }
             Step::StartMachine { vmid, paused } => {
+                self.bury(*vmid);
                 plain(machine::start(self.paths(), *vmid, *paused))
             }
             Step::StopMachine {
@@ -145,9 +149,9 @@ impl Engine {
                 vmid,
                 before,
                 after,
-            } => self.swap_config(*vmid, after.as_ref(), before.as_ref()),
+            } => self.swap_config(*vmid, after.as_ref(), before.as_ref(), true),
             Step::WriteStorageCfg { before, after } => {
-                self.swap_storage_cfg(Some(after), before.as_ref())
+                self.swap_storage_cfg(Some(after), before.as_ref(), true)
             }
             Step::CreateVolume { storage, spec } | Step::CopyVolume { storage, spec, .. } => {
                 self.on_storage(storage, |b| b.withdraw(&spec.name, scope))
@@ -179,7 +183,7 @@ impl Engine {
                 live,
                 ..
             } => {
-                let live = live.filter(|vmid| self.running(*vmid).is_some());
+                let live = live.filter(|vmid| self.answers(*vmid));
                 self.destroy_snapshots(volumes, name, live)
             }
             Step::StartMachine { vmid, .. } => {
@@ -199,9 +203,7 @@ impl Engine {
             let held_open = match step {
                 Step::SnapshotGroup { live, .. }
                 | Step::DestroySnapshots { live, .. }
-                | Step::ResizeVolume { live, .. } => {
-                    live.is_some_and(|vmid| self.running(vmid).is_some())
-                }
+                | Step::ResizeVolume { live, .. } => live.is_some_and(|vmid| self.answers(vmid)),
                 _ => false,
             };
             if !held_open {
@@ -212,6 +214,20 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The machine runs and can be talked to. One that was just killed closes its socket before it is gone: it is waited for,
+    /// so that its volumes are free afterwards.
+    fn answers(&self, vmid: VmId) -> bool {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(3);
+        while self.running(vmid).is_some() {
+            let reached = Control::connect(&self.paths().machine_control(vmid)).is_ok();
+            if reached || std::time::Instant::now() >= until {
+                return true;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        false
     }
 
     fn on_storage<T>(
@@ -225,17 +241,38 @@ impl Engine {
         })
     }
 
-    fn swap_config(&self, vmid: VmId, from: Option<&Text>, to: Option<&Text>) -> Result<Outcome> {
+    fn swap_config(
+        &self,
+        vmid: VmId,
+        from: Option<&Text>,
+        to: Option<&Text>,
+        merge: bool,
+    ) -> Result<Outcome> {
         let path = self.paths().vm_config(vmid);
-        lease::with_proxmox_lock(&self.paths().vm_lock(vmid), || {
-            swap_file(&path, from, to, &format!("config of VM {vmid}"))
-        })
+        let swap = Swap {
+            path: &path,
+            what: format!("config of VM {vmid}"),
+            journals: self.paths().journal_dir(),
+            replay: merge.then_some(crate::format::vm_config::merge::replay as Replay),
+        };
+        lease::with_proxmox_lock(&self.paths().vm_lock(vmid), || swap.run(from, to))
     }
 
-    fn swap_storage_cfg(&self, from: Option<&Text>, to: Option<&Text>) -> Result<Outcome> {
+    fn swap_storage_cfg(
+        &self,
+        from: Option<&Text>,
+        to: Option<&Text>,
+        merge: bool,
+    ) -> Result<Outcome> {
         let path = self.paths().storage_cfg();
+        let swap = Swap {
+            path: &path,
+            what: "storage.cfg".to_owned(),
+            journals: self.paths().journal_dir(),
+            replay: merge.then_some(crate::format::storage_cfg::merge::replay as Replay),
+        };
         lease::with_proxmox_lock(&self.paths().storage_lock("storage.cfg"), || {
-            swap_file(&path, from, to, "storage.cfg")
+            swap.run(from, to)
         })
     }
 
@@ -265,7 +302,7 @@ impl Engine {
         to: crate::model::ByteCount,
         live: Option<VmId>,
     ) -> Result<Outcome> {
-        match live.filter(|vmid| self.running(*vmid).is_some()) {
+        match live.filter(|vmid| self.answers(*vmid)) {
             None => self.backend(&volume.storage)?.resize(&volume.name, to),
             Some(vmid) => {
                 let device = self.device_of(vmid, volume)?;
@@ -299,7 +336,7 @@ impl Engine {
         live: Option<VmId>,
         created: u64,
     ) -> Result<(Outcome, Measured)> {
-        match live.filter(|vmid| self.running(*vmid).is_some()) {
+        match live.filter(|vmid| self.answers(*vmid)) {
             None => {
                 let mut outcome = Outcome::AlreadySo;
                 for (storage, names) in by_storage(volumes) {
@@ -371,7 +408,7 @@ impl Engine {
         name: &SnapshotName,
         live: Option<VmId>,
     ) -> Result<Outcome> {
-        let live = live.filter(|vmid| self.running(*vmid).is_some());
+        let live = live.filter(|vmid| self.answers(*vmid));
         let mut outcome = Outcome::AlreadySo;
         let mut offline = Vec::new();
         for volume in volumes {
@@ -472,36 +509,4 @@ pub(super) fn touched(step: &Step) -> Vec<(StorageId, VolumeName)> {
             volumes.iter().map(pair).collect()
         }
     }
-}
-
-/// The file goes from one text to the other, or is refused; `AlreadySo` when it is there already.
-fn swap_file(path: &Path, from: Option<&Text>, to: Option<&Text>, what: &str) -> Result<Outcome> {
-    let current = match fs::read_file(path, super::MAX_CONFIG_BYTES) {
-        Ok(bytes) => Some(Text(bytes)),
-        Err(e) if e.kind() == ErrorKind::NotFound => None,
-        Err(e) => return Err(e),
-    };
-    if current.as_ref() == to {
-        // A crash may have left the half-written successor.
-        fs::remove_file(&fs::temporary_name(path))?;
-        return Ok(Outcome::AlreadySo);
-    }
-    if current.as_ref() != from {
-        return Err(
-            Error::conflict(format!("{what} was changed by somebody else meanwhile"))
-                .hint("nothing was written; give the command again"),
-        );
-    }
-    match to {
-        Some(text) => {
-            if let Some(dir) = path.parent() {
-                fs::create_dirs(dir)?;
-            }
-            fs::replace_file(path, &text.0, 0o640)?;
-        }
-        None => {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(Outcome::Changed)
 }

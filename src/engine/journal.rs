@@ -11,6 +11,7 @@ use crate::sys::{clock, fs};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// One line of a journal.
@@ -213,6 +214,10 @@ pub struct Journal {
     path: PathBuf,
     hash: String,
     next: u64,
+    /// Bytes of whole lines; what a failed append left behind them is cut off.
+    whole: u64,
+    /// A failed append could not be cut off: nothing may follow it.
+    torn: bool,
     pub story: Story,
 }
 
@@ -239,6 +244,8 @@ impl Journal {
             path: unborn.clone(),
             hash: String::new(),
             next: 0,
+            whole: 0,
+            torn: false,
             story,
         };
         let first = Record::Begin {
@@ -257,8 +264,17 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Opens what a dead process left. `None`: it never began (the empty file is removed).
+    /// Opens what a dead process left. `None`: it never began (the empty file is removed), or somebody has it open right now.
     pub fn take_over(path: &Path) -> Result<Option<Self>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(path)
+            .map_err(|e| Error::io(format!("cannot open journal '{}'", path.display()), e))?;
+        // Two writers would tear the chain of hashes.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || !is_at(&file, path) {
+            return Ok(None);
+        }
         let bytes = fs::read_file(path, MAX_BYTES)?;
         match read(&bytes, &path.display().to_string())? {
             Reading::Empty => {
@@ -271,9 +287,6 @@ impl Journal {
                 hash,
                 next,
             } => {
-                let file = OpenOptions::new().append(true).open(path).map_err(|e| {
-                    Error::io(format!("cannot open journal '{}'", path.display()), e)
-                })?;
                 if whole < bytes.len() {
                     fs::set_len(&file, whole as u64).map_err(|e| {
                         Error::io(format!("cannot mend journal '{}'", path.display()), e)
@@ -284,43 +297,92 @@ impl Journal {
                     path: path.to_owned(),
                     hash,
                     next,
+                    whole: whole as u64,
+                    torn: false,
                     story: *story,
                 }))
             }
         }
     }
 
-    /// One write, one fsync.
+    /// One write, one fsync: all of the records or, after an error, none of them.
     pub fn append(&mut self, records: &[Record]) -> Result<()> {
+        let broken = |e| {
+            Error::io(format!("cannot write journal '{}'", self.path.display()), e)
+                .hint("nothing more was changed; make room there, then run: volvisor recover")
+        };
+        if self.torn {
+            return Err(broken(std::io::Error::other("an earlier write failed")));
+        }
         let mut text = String::new();
+        let (mut hash, mut next) = (self.hash.clone(), self.next);
         for record in records {
             let rec = serde_json::to_value(record)
                 .map_err(|e| Error::failed("cannot encode a journal record").with_source(e))?;
             let rec_text = rec.to_string();
-            self.hash = link(&self.hash, self.next, &rec_text);
+            hash = link(&hash, next, &rec_text);
             text.push_str(&format!(
-                "{{\"n\":{},\"hash\":\"{}\",\"rec\":{}}}\n",
-                self.next, self.hash, rec_text
+                "{{\"n\":{next},\"hash\":\"{hash}\",\"rec\":{rec_text}}}\n"
             ));
-            self.next += 1;
+            next += 1;
         }
-        fs::append(&mut self.file, text.as_bytes())
-            .and_then(|()| fs::sync(&self.file))
-            .map_err(|e| {
-                Error::io(format!("cannot write journal '{}'", self.path.display()), e)
-                    .hint("nothing more was changed; make room there, then run: volvisor recover")
-            })?;
+        let written =
+            fs::append(&mut self.file, text.as_bytes()).and_then(|()| fs::sync(&self.file));
+        if let Err(error) = written {
+            let error = broken(error);
+            // A line that may or may not be there must not be followed by another one.
+            self.torn = self.file.set_len(self.whole).is_err()
+                || self.file.seek(SeekFrom::Start(self.whole)).is_err();
+            return Err(error);
+        }
+        self.hash = hash;
+        self.next = next;
+        self.whole += text.len() as u64;
         self.story.records.extend_from_slice(records);
         Ok(())
     }
 
-    /// Appends the last record and moves the file to the finished tasks.
-    pub fn finish(mut self, status: &str, task_dir: &Path) -> Result<()> {
+    /// Takes the file away: for an operation that did not begin a single step.
+    pub fn forget(self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    /// Appends the last record.
+    pub fn end(&mut self, status: &str) -> Result<()> {
         self.append(&[Record::End {
             status: status.to_owned(),
             at: clock::now(),
-        }])?;
-        shelve(&self.path, task_dir)
+        }])
+    }
+
+    /// Moves the file to the finished tasks; where that fails, whoever meets the ended journal next does it.
+    pub fn shelve(self, task_dir: &Path) {
+        let _ = shelve(&self.path, task_dir);
+    }
+
+    /// Appends the last record and moves the file to the finished tasks.
+    pub fn finish(mut self, status: &str, task_dir: &Path) -> Result<()> {
+        self.end(status)?;
+        self.shelve(task_dir);
+        Ok(())
+    }
+}
+
+/// The open file still has this name (nobody shelved it between the opening and the lock).
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(named)) => open.ino() == named.ino() && open.dev() == named.dev(),
+        _ => false,
+    }
+}
+
+/// The plan in the first line, for a journal that is damaged further down.
+pub fn plan_of(bytes: &[u8]) -> Option<Plan> {
+    let end = bytes.iter().position(|b| *b == b'\n')?;
+    match read_line(&bytes[..end], "", 0)? {
+        (Record::Begin { plan, .. }, _) => Some(*plan),
+        _ => None,
     }
 }
 
@@ -441,6 +503,11 @@ mod tests {
         let mut journal = Journal::take_over(&path).unwrap().unwrap();
         assert_eq!(journal.story.begun(), 1);
         journal.append(&[Record::UndoBegin { step: 0 }]).unwrap();
+        assert!(
+            Journal::take_over(&path).unwrap().is_none(),
+            "two recoveries must not write to one journal"
+        );
+        drop(journal);
         let again = Journal::take_over(&path).unwrap().unwrap();
         assert!(again.story.undo_begun());
     }

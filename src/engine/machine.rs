@@ -103,6 +103,10 @@ pub fn start(paths: &Paths, vmid: VmId, paused: bool) -> Result<Outcome> {
     if let Some(at) = std::env::var_os("VOLVISOR_TEST_MACHINE_CRASH_AT") {
         command.env("VOLVISOR_TEST_CRASH_AT", at);
     }
+    #[cfg(debug_assertions)]
+    if let Some(log) = std::env::var_os("VOLVISOR_TEST_MACHINE_CRASH_LOG") {
+        command.env("VOLVISOR_TEST_CRASH_LOG", log);
+    }
     let mut child = command
         .spawn()
         .map_err(|e| Error::io(format!("cannot spawn the machine process of VM {vmid}"), e))?;

@@ -12,6 +12,7 @@ pub mod paths;
 mod recover;
 mod run;
 mod saved;
+mod swap;
 mod task;
 
 pub use observe::node_name;

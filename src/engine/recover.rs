@@ -2,14 +2,16 @@
 
 use super::journal::{self, Journal, Record};
 use super::lease::{self, Lease};
-use super::run::objects;
+use super::run::{exclusive, objects, only_the_start_is_missing};
 use super::{Engine, Look};
 use crate::model::{Error, ErrorKind, Result, VmId};
 use crate::plan::Direction;
 use crate::sys::clock;
 use crate::sys::process::ProcessId;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// How one open operation ended.
 enum Ended {
@@ -25,7 +27,7 @@ impl Engine {
         let mut failure = None;
         journal::remove_unborn(&self.paths.journal_dir())?;
         for path in journal::files(&self.paths.journal_dir())? {
-            match self.recover_one(&path) {
+            match self.recover_one(&path, lease::WAIT) {
                 Ok(Ended::Recovered(line)) => lines.push(line),
                 Ok(Ended::LeftAlone) => {}
                 Err(error) => {
@@ -46,28 +48,49 @@ impl Engine {
         }
     }
 
-    /// Every changing command begins with this. What cannot be recovered stops only commands on the same machine.
-    pub(super) fn recover_before(&self, vmid: Option<VmId>) -> Result<()> {
+    /// Every changing command begins with this. What cannot be recovered stops only commands on the same objects, and what
+    /// another command works on right now is not waited for.
+    pub(super) fn recover_before(&self, needed: &BTreeSet<String>) -> Result<()> {
         journal::remove_unborn(&self.paths.journal_dir())?;
         for path in journal::files(&self.paths.journal_dir())? {
-            if let Err(error) = self.recover_one(&path) {
-                let same = vmid.is_none()
-                    || machines_of(&path)
-                        .is_none_or(|ids| vmid.is_some_and(|id| ids.contains(&id)));
-                if same {
+            let same = objects_of(&path).is_none_or(|held| !held.is_disjoint(needed));
+            let wait = if same { lease::WAIT } else { Duration::ZERO };
+            match self.recover_one(&path, wait) {
+                Err(error) if same => {
                     let text = format!(
                         "an interrupted operation stands in the way: {}",
                         error.full_text()
                     );
-                    return Err(Error::new(error.kind(), text)
-                        .hint("mend the cause, then run: volvisor recover"));
+                    let hint = error
+                        .hint_text()
+                        .unwrap_or("mend the cause, then run: volvisor recover")
+                        .to_owned();
+                    return Err(Error::new(error.kind(), text).hint(hint));
                 }
+                _ => {}
             }
         }
         Ok(())
     }
 
-    fn recover_one(&self, path: &Path) -> Result<Ended> {
+    /// An operation that has not ended has one of these objects. Asked by who holds their leases, so its owner is dead.
+    pub(super) fn open_operation_on(&self, held: &BTreeSet<String>) -> Result<bool> {
+        let held = exclusive(held);
+        for path in journal::files(&self.paths.journal_dir())? {
+            let Ok(bytes) = crate::sys::fs::read_file(&path, journal::MAX_BYTES) else {
+                continue;
+            };
+            if let Ok(journal::Reading::Story { story, .. }) = journal::read(&bytes, "")
+                && story.end().is_none()
+                && !objects(&story.plan).is_disjoint(&held)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn recover_one(&self, path: &Path, wait: Duration) -> Result<Ended> {
         let shown = path.display().to_string();
         let bytes = match crate::sys::fs::read_file(path, journal::MAX_BYTES) {
             Ok(bytes) => bytes,
@@ -98,7 +121,7 @@ impl Engine {
                 &self.paths.lease_dir(),
                 &object,
                 "recover",
-                lease::WAIT,
+                wait,
             )?);
         }
         // Under the leases: did somebody else finish it meanwhile?
@@ -126,10 +149,19 @@ impl Engine {
             .map(|id| format!(" of VM {id}"))
             .unwrap_or_default();
         let what = format!("operation {op} ({}{subject})", plan.intent.verb());
-        if plan.direction_at(begun) == Direction::Forward && !journal.borrow().story.undo_begun() {
+        let all_done = journal.borrow().story.done_count() == plan.steps.len();
+        let forward = all_done || plan.direction_at(begun) == Direction::Forward;
+        if forward && !journal.borrow().story.undo_begun() {
             let mut measured = Vec::new();
-            self.forward(&journal, true, &mut measured, &mut |_| {})?;
-            self.remember_measured(&plan, &measured)?;
+            if let Err(error) = self.forward(&journal, true, &mut measured, &mut |_| {}) {
+                if !only_the_start_is_missing(&plan, &journal.borrow().story) {
+                    return Err(error);
+                }
+                let end = format!("finished, but not started: {}", error.full_text());
+                journal.into_inner().finish(&end, &self.paths.task_dir())?;
+                return Ok(Ended::Recovered(format!("{what}: {end}")));
+            }
+            let _ = self.remember_measured(&plan, &measured);
             journal
                 .into_inner()
                 .finish("done", &self.paths.task_dir())?;
@@ -155,10 +187,37 @@ impl Engine {
                 .to_str()
                 .and_then(|n| n.strip_suffix(".pid"))
                 .and_then(|n| VmId::parse(n).ok());
-            if let Some(vmid) = id.filter(|vmid| self.running(*vmid).is_none()) {
-                super::machine::clean_up(&self.paths, vmid);
+            let Some(vmid) = id.filter(|vmid| self.running(*vmid).is_none()) else {
+                continue;
+            };
+            // Under the lease: a start that is under way right now has new files of the same names.
+            let leases = self.paths.lease_dir();
+            let lease = lease::acquire(&leases, &format!("vm-{vmid}"), "recover", Duration::ZERO);
+            if lease.is_ok() {
+                self.bury(vmid);
             }
         }
+    }
+
+    /// A machine that died without cleaning up: what it leaked in its images is freed, then its files go. A volume that
+    /// cannot be reached is left to the next time its image is repaired. The caller holds the machine's lease.
+    pub(super) fn bury(&self, vmid: VmId) {
+        if self.running(vmid).is_some() || !self.paths.machine_pid(vmid).exists() {
+            return;
+        }
+        if let Ok((_, config)) = self.vm_config(vmid) {
+            for (slot, drive) in config.drives(&crate::format::vm_config::Section::Main) {
+                if slot.is_unused() || drive.is_cdrom() {
+                    continue;
+                }
+                if let Some(id) = drive.volume()
+                    && let Ok(backend) = self.backend(&id.storage)
+                {
+                    let _ = backend.repair(&id.name);
+                }
+            }
+        }
+        super::machine::clean_up(&self.paths, vmid);
     }
 
     /// Operations that still wait for recovery, for commands that only read and want to warn.
@@ -183,10 +242,13 @@ impl Engine {
     }
 }
 
-fn machines_of(path: &Path) -> Option<Vec<VmId>> {
-    let bytes = crate::sys::fs::read_file(path, journal::MAX_BYTES).ok()?;
-    match journal::read(&bytes, "").ok()? {
-        journal::Reading::Story { story, .. } => Some(story.plan.machines),
-        journal::Reading::Empty => None,
-    }
+/// What the operation has to itself; `None` when not even its plan can be read.
+fn objects_of(path: &Path) -> Option<BTreeSet<String>> {
+    let bytes = match crate::sys::fs::read_file(path, journal::MAX_BYTES) {
+        Ok(bytes) => bytes,
+        // Ended since the listing.
+        Err(e) if e.kind() == ErrorKind::NotFound => return Some(BTreeSet::new()),
+        Err(_) => return None,
+    };
+    Some(exclusive(&objects(&journal::plan_of(&bytes)?)))
 }

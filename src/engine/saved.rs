@@ -22,6 +22,14 @@ pub(super) fn fingerprints(plan: &Plan, world: &World) -> Vec<(String, String)> 
             )
         })
         .collect();
+    for vmid in &plan.machines {
+        let runs = world
+            .machines
+            .get(vmid)
+            .is_some_and(|m| m.running.is_some());
+        let state = if runs { "running" } else { "stopped" };
+        seen.push((format!("state of VM {vmid}"), state.to_owned()));
+    }
     if plan
         .steps
         .iter()

@@ -56,8 +56,11 @@ impl Engine {
         let mut tasks = Vec::new();
         for dir in [self.paths.journal_dir(), self.paths.task_dir()] {
             for path in journal::files(&dir)? {
-                let bytes = crate::sys::fs::read_file(&path, journal::MAX_BYTES)?;
-                match journal::read(&bytes, &path.display().to_string()) {
+                let read = crate::sys::fs::read_file(&path, journal::MAX_BYTES)
+                    .and_then(|bytes| journal::read(&bytes, &path.display().to_string()));
+                match read {
+                    // Ended and moved since the listing: it is among the finished ones, read next.
+                    Err(e) if e.kind() == crate::model::ErrorKind::NotFound => {}
                     Ok(Reading::Story { story, .. }) => tasks.push(Task::of(&story)),
                     Ok(Reading::Empty) => {}
                     Err(error) => tasks.push(damaged(&path, &error)),

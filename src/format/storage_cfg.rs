@@ -2,6 +2,7 @@
 
 mod check;
 mod edit;
+pub mod merge;
 mod print;
 mod read;
 mod setting;

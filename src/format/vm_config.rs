@@ -3,6 +3,7 @@
 
 pub mod description;
 mod line;
+pub mod merge;
 pub mod original;
 
 pub use description::{decode_description, encode_description};

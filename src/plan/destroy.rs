@@ -72,6 +72,7 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
     let mut edit = Edit::open(world, vmid)?;
     edit.config.set(&Section::Main, "lock", "destroyed");
     edit.save(&mut draft);
+    draft.commit_here();
     for (id, info) in doomed {
         check::no_dependants(&id, world.inventory(&id.storage)?, info)?;
         not_used_elsewhere(world, vmid, &id)?;

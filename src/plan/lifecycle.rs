@@ -131,5 +131,7 @@ fn stop(
         how,
         timeout_s,
     });
+    // A guest that does not obey leaves nothing behind that a later command would have to finish.
+    draft.commit_at_end();
     Ok(draft.finish())
 }

@@ -89,6 +89,7 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
     let after = Text(cfg.to_bytes());
     if before.as_ref() != Some(&after) {
         draft.push(Step::WriteStorageCfg { before, after });
+        draft.commit_at_end();
     }
     Ok(draft.finish())
 }

@@ -1,6 +1,6 @@
 //! Calls that change files, each a crash point before and after, plus the atomic replacement built from them; decides nothing.
 
-use super::crash::point;
+use super::crash::{gate, point};
 use crate::model::{Error, Result};
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 use std::fs::{File, OpenOptions};
@@ -14,20 +14,21 @@ fn shown(path: &Path) -> String {
 
 /// Opens a new file for reading and writing; fails when the name exists.
 pub fn create_new(path: &Path, mode: u32) -> Result<File> {
-    point("before create");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path);
+    let file = gate("before create").and_then(|()| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+    });
     point("after create");
     file.map_err(|e| Error::io(format!("cannot create '{}'", shown(path)), e))
 }
 
 /// Writes all bytes at an offset. Durable only after `sync`.
 pub fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-    point("before write");
+    gate("before write")?;
     let done = file.write_all_at(bytes, offset);
     point("after write");
     done
@@ -35,7 +36,7 @@ pub fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Appends all bytes.
 pub fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
-    point("before append");
+    gate("before append")?;
     let done = file.write_all(bytes);
     point("after append");
     done
@@ -43,14 +44,14 @@ pub fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Data and size reach the disk (fdatasync).
 pub fn sync(file: &File) -> std::io::Result<()> {
-    point("before sync");
+    gate("before sync")?;
     let done = file.sync_data();
     point("after sync");
     done
 }
 
 pub fn set_len(file: &File, length: u64) -> std::io::Result<()> {
-    point("before truncate");
+    gate("before truncate")?;
     let done = file.set_len(length);
     point("after truncate");
     done
@@ -63,7 +64,7 @@ pub fn fallocate(
     offset: u64,
     length: u64,
 ) -> std::io::Result<()> {
-    point("before fallocate");
+    gate("before fallocate")?;
     let done = rustix::fs::fallocate(file, mode, offset, length);
     point("after fallocate");
     done.map_err(Into::into)
@@ -72,7 +73,7 @@ pub fn fallocate(
 /// Names in this directory reach the disk.
 pub fn sync_dir(path: &Path) -> Result<()> {
     let done = File::open(path).and_then(|dir| {
-        point("before sync directory");
+        gate("before sync directory")?;
         let done = dir.sync_all();
         point("after sync directory");
         done
@@ -103,7 +104,12 @@ pub fn rename_exchange(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn rename_with(from: &Path, to: &Path, flags: RenameFlags) -> Result<()> {
-    point("before rename");
+    gate("before rename").map_err(|e| {
+        Error::io(
+            format!("cannot rename '{}' to '{}'", shown(from), shown(to)),
+            e,
+        )
+    })?;
     let mut done = rustix::fs::renameat_with(CWD, from, CWD, to, flags);
     // A file system without RENAME_NOREPLACE (NFS): link then unlink has the same meaning.
     if done == Err(rustix::io::Errno::INVAL) && flags == RenameFlags::NOREPLACE {
@@ -129,8 +135,7 @@ fn rename_with(from: &Path, to: &Path, flags: RenameFlags) -> Result<()> {
 
 /// Durable on return. `false` when there was nothing to remove.
 pub fn remove_file(path: &Path) -> Result<bool> {
-    point("before unlink");
-    let done = std::fs::remove_file(path);
+    let done = gate("before unlink").and_then(|()| std::fs::remove_file(path));
     point("after unlink");
     match done {
         Ok(()) => sync_dir(parent(path)).map(|()| true),
@@ -144,8 +149,7 @@ pub fn create_dirs(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    point("before mkdir");
-    let done = std::fs::create_dir_all(path);
+    let done = gate("before mkdir").and_then(|()| std::fs::create_dir_all(path));
     point("after mkdir");
     done.map_err(|e| Error::io(format!("cannot create directory '{}'", shown(path)), e))
 }
@@ -174,7 +178,10 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         return Err(Error::io(format!("cannot write '{}'", shown(path)), error)
             .hint("nothing was changed; make room on that file system and try again"));
     }
-    rename(&temporary, path)
+    drop(file);
+    rename(&temporary, path).inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
 }
 
 /// Whole file, refused above `limit` bytes.
@@ -197,7 +204,7 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
 
 /// Permission bits of an open file; durable after `sync_all`.
 pub fn set_mode(file: &File, mode: u32) -> std::io::Result<()> {
-    point("before chmod");
+    gate("before chmod")?;
     let done = rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(mode));
     point("after chmod");
     done.map_err(Into::into)
@@ -216,7 +223,7 @@ pub fn set_modified(file: &File, seconds: u64) -> std::io::Result<()> {
             tv_nsec: 0,
         },
     };
-    point("before set time");
+    gate("before set time")?;
     let done = rustix::fs::futimens(file, &times);
     point("after set time");
     done.map_err(Into::into)
@@ -224,7 +231,7 @@ pub fn set_modified(file: &File, seconds: u64) -> std::io::Result<()> {
 
 /// Data, size, mode and times reach the disk (fsync).
 pub fn sync_all(file: &File) -> std::io::Result<()> {
-    point("before sync");
+    gate("before sync")?;
     let done = file.sync_all();
     point("after sync");
     done
@@ -240,7 +247,7 @@ pub fn set_immutable(file: &File, immutable: bool) -> std::io::Result<bool> {
     }
     let mut wanted = now;
     wanted.set(IFlags::IMMUTABLE, immutable);
-    point("before chattr");
+    gate("before chattr")?;
     let done = ioctl_setflags(file, wanted);
     point("after chattr");
     done.map(|()| true).map_err(Into::into)
@@ -248,8 +255,7 @@ pub fn set_immutable(file: &File, immutable: bool) -> std::io::Result<bool> {
 
 /// A symbolic link whose text is a note, made at once or not at all; `Conflict` when the name exists; durable on return.
 pub fn symlink_note(text: &str, at: &Path) -> Result<()> {
-    point("before symlink");
-    let done = std::os::unix::fs::symlink(text, at);
+    let done = gate("before symlink").and_then(|()| std::os::unix::fs::symlink(text, at));
     point("after symlink");
     done.map_err(|e| Error::io(format!("cannot create '{}'", shown(at)), e))?;
     sync_dir(parent(at))
