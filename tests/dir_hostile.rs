@@ -4,7 +4,7 @@ use crate::conformance::kit::{
     Abilities, Ground, MIB, Notes, SIZE, dir_backend, disk, info, kind, make, new_disk, read, same,
     section, small_memory, snap, volume, write,
 };
-use crate::support::skip;
+use crate::support::{qemu, skip};
 use std::path::Path;
 use std::process::Command;
 use volvisor::backend::OpenMode;
@@ -20,7 +20,7 @@ const RAW: Abilities = Abilities {
 };
 
 fn qemu_img(arguments: &[&str]) -> bool {
-    match Command::new("qemu-img").args(arguments).output() {
+    match qemu("qemu-img", arguments) {
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success(), "qemu-img {arguments:?}: {said}");

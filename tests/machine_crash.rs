@@ -3,9 +3,8 @@
 
 use crate::crash::{copy_tree, machine_with_disks};
 use crate::machine::kvm_or_skip;
-use crate::support::{Scratch, command, new_root, ok, volvisor, world};
+use crate::support::{Scratch, command, new_root, ok, qemu, volvisor, world};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use volvisor::backend::OpenMode;
 use volvisor::engine::{Engine, Paths};
@@ -90,11 +89,8 @@ fn check(root: &Path, may_leak: bool, place: &str) {
         let file = root
             .join("store/images")
             .join(volume.split_once(':').unwrap().1);
-        let output = Command::new("qemu-img")
-            .args(["check", "-f", "qcow2"])
-            .arg(&file)
-            .output()
-            .unwrap();
+        let args = ["check", "-f", "qcow2", file.to_str().unwrap()];
+        let output = qemu("qemu-img", &args).unwrap();
         let code = output.status.code();
         assert!(
             code == Some(0) || (may_leak && code == Some(3)),

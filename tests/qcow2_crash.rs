@@ -1,6 +1,7 @@
 //! A child process works on an image and is killed at every write, or runs out of space: the image is whole, before or after.
 
 use crate::qcow2_interop::{bytes_of, check, extent, fresh, has_qemu, name, open};
+use crate::support::qemu;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -144,10 +145,8 @@ fn worlds(template: &Path, scratch: &Path) -> Vec<World> {
 
 /// No corruption (leaks are allowed), the world before or after the step, and clean after a repair.
 fn judge(path: &Path, worlds: &[World], what: &str) {
-    let done = Command::new("qemu-img")
-        .args(["check", "-f", "qcow2", path.to_str().unwrap()])
-        .output()
-        .unwrap();
+    let args = ["check", "-f", "qcow2", path.to_str().unwrap()];
+    let done = qemu("qemu-img", &args).unwrap();
     let text =
         String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(matches!(done.status.code(), Some(0 | 3)), "{what}: {text}");

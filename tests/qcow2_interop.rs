@@ -1,5 +1,6 @@
 //! The qcow2 engine and QEMU's tools agree on every byte, in both directions, and `qemu-img check` is clean after every operation.
 
+use crate::support::qemu;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -18,10 +19,7 @@ pub fn has_qemu() -> bool {
 
 /// Runs a tool and gives what it printed; fails loudly.
 pub fn tool(program: &str, args: &[&str]) -> String {
-    let done = Command::new(program)
-        .args(args)
-        .output()
-        .expect("the tool starts");
+    let done = qemu(program, args).expect("the tool starts");
     let text =
         String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{program} {args:?}: {text}");
@@ -29,14 +27,10 @@ pub fn tool(program: &str, args: &[&str]) -> String {
 }
 
 pub fn check(path: &Path) {
-    let path = path.to_str().unwrap();
-    let done = Command::new("qemu-img")
-        .args(["check", "-f", "qcow2", path])
-        .output()
-        .unwrap();
-    let text =
-        String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "qemu-img check {path}: {text}");
+    tool(
+        "qemu-img",
+        &["check", "-f", "qcow2", path.to_str().unwrap()],
+    );
 }
 
 /// What QEMU reads from the whole image.

@@ -1,7 +1,7 @@
 //! What the suite needs: throw-away grounds, notes of an operation, contents that can be told apart, and a backend that has
 //! every image checked after every verb.
 
-use crate::support::skip;
+use crate::support::{qemu, skip};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -257,11 +257,8 @@ impl Checked {
             if volume.format != ImageFormat::Qcow2 || !path.exists() {
                 continue;
             }
-            let output = Command::new("qemu-img")
-                .args(["check", "-f", "qcow2"])
-                .arg(&path)
-                .output();
-            match output {
+            let args = ["check", "-f", "qcow2", path.to_str().unwrap()];
+            match qemu("qemu-img", &args) {
                 Err(error) => skip(&format!("qemu-img check: {error}")),
                 Ok(output) => {
                     let said = String::from_utf8_lossy(&output.stderr);

@@ -229,16 +229,29 @@ fn files(dir: &Path) -> Vec<String> {
     found
 }
 
+/// Runs one of QEMU's tools. A process that another test is starting shares that test's open images until its exec, and so their
+/// locks: a refusal for a lock is tried again for a while.
+pub fn qemu(program: &str, args: &[&str]) -> std::io::Result<Output> {
+    let mut tries = 0;
+    loop {
+        let output = Command::new(program).args(args).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        tries += 1;
+        if tries > 50 || !(said.contains("Failed to get") && said.contains("lock")) {
+            return Ok(output);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// Every qcow2 image of the storage passes `qemu-img check` with neither errors nor leaks.
 pub fn check_images(root: &Path) -> Result<(), String> {
     for file in files(&root.join("store")) {
         if !file.ends_with(".qcow2") {
             continue;
         }
-        let output = Command::new("qemu-img")
-            .args(["check", "-f", "qcow2", &file])
-            .output()
-            .map_err(|e| e.to_string())?;
+        let output =
+            qemu("qemu-img", &["check", "-f", "qcow2", &file]).map_err(|e| e.to_string())?;
         if !output.status.success() {
             return Err(format!(
                 "qemu-img check {file}: {}{}",
