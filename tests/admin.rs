@@ -179,3 +179,20 @@ fn completions_know_the_applets_and_the_keys_of_a_config() {
         }
     }
 }
+
+#[test]
+fn a_pattern_narrows_the_list_of_volumes_and_a_bad_one_is_explained() {
+    let root = Root::new();
+    for vmid in [100, 101] {
+        root.ok(&format!("pvesm alloc st {vmid} vm-{vmid}-disk-0.raw 1M"));
+    }
+    let listed = root.json("volume list --match vm-101-disk")["volumes"].clone();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    let refused = root.words(&["volume", "list", "--match", "("]);
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused.err.contains("regular expression"),
+        "{}",
+        refused.err
+    );
+}

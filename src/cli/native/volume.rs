@@ -1,7 +1,7 @@
 //! `volvisor volume`: the volumes of all storages, one of them in full, and the verbs that change one.
 
 use crate::backend::OpenMode;
-use crate::cli::args::{flag, flag_arg, option, positional, text};
+use crate::cli::args::{bad, flag, flag_arg, option, positional, text};
 use crate::cli::context::Context;
 use crate::cli::output::{Align, human_or_unknown, table, utc};
 use crate::cli::pvesm::volume_json;
@@ -20,6 +20,7 @@ pub const LIST: Verb = Verb::reads(
         c.args([
             option("storage", "LIST", "Only of these storages"),
             option("vmid", "VMID", "Only of this VM"),
+            option("match", "REGEX", "Only names that this pattern finds"),
         ])
     },
     list,
@@ -87,6 +88,18 @@ fn one(command: Command) -> Command {
 fn list(ctx: &Context, m: &ArgMatches) -> Result<i32> {
     let named = parse::lists(m, "storage");
     let vmid = parse::vmid_if_given(m, "vmid")?;
+    let pattern = match text(m, "match") {
+        None => None,
+        Some(given) => Some(regex::Regex::new(&given).map_err(|why| {
+            bad("match", format!("'{given}' is not a regular expression"))
+                .with_source(why)
+                .hint("for example: --match 'vm-1[0-9]+-disk-0'")
+        })?),
+    };
+    let wanted = |v: &VolumeInfo| {
+        vmid.is_none_or(|id| v.owner == Some(id.get()))
+            && pattern.as_ref().is_none_or(|p| p.is_match(v.name.as_str()))
+    };
     let mut found: Vec<(StorageId, VolumeInfo)> = Vec::new();
     let mut failed = Vec::new();
     for section in ctx.engine.sections()? {
@@ -99,7 +112,7 @@ fn list(ctx: &Context, m: &ArgMatches) -> Result<i32> {
                 inventory
                     .volumes
                     .into_iter()
-                    .filter(|v| vmid.is_none_or(|id| v.owner == Some(id.get())))
+                    .filter(|v| wanted(v))
                     .map(|v| (section.id.clone(), v)),
             ),
             Err(error) if asked => return Err(error),
