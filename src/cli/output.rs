@@ -1,5 +1,6 @@
 //! Tables, sizes and errors as people and scripts read them; knows nothing of what is in them.
 
+use crate::model::calendar::date_time;
 use crate::model::{ByteCount, Error};
 use std::io::{IsTerminal, Write};
 
@@ -59,29 +60,7 @@ pub fn human_or_unknown(size: Option<ByteCount>) -> String {
 
 /// `2023-11-14 22:13:20` in UTC.
 pub fn utc(seconds: u64) -> String {
-    let days = seconds / 86_400;
-    let clock = seconds % 86_400;
-    // Days since 0000-03-01; eras of 400 years (146,097 days).
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 {
-        month_index + 3
-    } else {
-        month_index - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
-        clock / 3600,
-        clock / 60 % 60,
-        clock % 60
-    )
+    date_time(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 /// Whether text for people on standard error may carry colour.

@@ -1,5 +1,6 @@
 //! The nouns of the project: always valid, made by one door (`parse` or a checked constructor); never does I/O.
 
+pub mod calendar;
 pub mod error;
 pub mod id;
 pub mod slot;

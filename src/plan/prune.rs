@@ -4,6 +4,7 @@ use super::draft::Draft;
 use super::intent::KeepRules;
 use super::sections::Sections;
 use super::{Intent, Plan, World, check, snapshot_delete};
+use crate::model::calendar::civil;
 use crate::model::{Error, Result, SnapshotName};
 use std::collections::HashSet;
 
@@ -23,20 +24,6 @@ impl Mark {
             Mark::Protected => "protected",
         }
     }
-}
-
-/// Year, month, day of a number of days since 1970-01-01 (proleptic Gregorian).
-fn civil(days: i64) -> (i64, u32, u32) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    (year, month as u32, day as u32)
 }
 
 /// The ISO 8601 week as a number that is the same for all days of the week: the week's Thursday, in days since 1970.
