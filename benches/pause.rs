@@ -112,7 +112,7 @@ fn measure(title: &str, size: u64, filled: u64, busy: u64) -> Result<(), String>
         serde_json::from_slice(&listed.stdout).map_err(|e| e.to_string())?;
     let fact = |key: &str| -> Vec<f64> {
         let snapshots = listed["snapshots"].as_array().into_iter().flatten();
-        let micros = snapshots.filter_map(|s| s["measured"][key].as_str()?.parse::<f64>().ok());
+        let micros = snapshots.filter_map(|s| s["measured"][key].as_f64());
         micros.map(|us| us / 1e3).collect()
     };
     let (paused, drained) = (fact("pause_us"), fact("drain_us"));

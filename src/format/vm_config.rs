@@ -14,7 +14,7 @@ pub use super::storage_cfg::{Problem, digest};
 use super::vm_key;
 use crate::model::{Error, Result, Slot, SnapshotName, VmId};
 use line::{Kind, Line};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// A part of the file.
@@ -183,19 +183,24 @@ impl VmConfig {
             .map(|(_, value)| value.to_owned())
     }
 
+    /// Keys and values of a section as they stand, in file order, duplicates included.
+    pub fn pairs(&self, section: &Section) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.part(section).map(|p| p.lines.as_slice());
+        lines.unwrap_or_default().iter().filter_map(Line::pair)
+    }
+
+    /// Every section with a readable name, in file order; the main one first.
+    pub fn sections(&self) -> impl Iterator<Item = &Section> {
+        self.parts.iter().filter_map(|p| p.section.as_ref())
+    }
+
     /// Effective keys, sorted bytewise, without `description`.
     pub fn entries(&self, section: &Section) -> Vec<(String, String)> {
-        let mut map = std::collections::BTreeMap::new();
-        for line in self
-            .part(section)
-            .map(|p| p.lines.as_slice())
-            .unwrap_or_default()
-        {
-            if let Some((key, value)) = line.pair().filter(|(key, _)| *key != "description") {
-                map.insert(key.to_owned(), value.to_owned());
-            }
-        }
-        map.into_iter().collect()
+        let kept = self.pairs(section).filter(|(key, _)| *key != "description");
+        let map: BTreeMap<&str, &str> = kept.collect();
+        map.into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
     }
 
     /// The line end that new lines of the file get: that of its first line.

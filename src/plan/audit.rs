@@ -4,7 +4,7 @@ use super::sections::Sections;
 use super::{World, naming};
 use crate::format::drive::Drive;
 use crate::format::vm_config::Section;
-use crate::model::{Identity, SnapshotName, StorageId, VmId, VolumeId, VolumeInfo, VolumeName};
+use crate::model::{Identity, SnapshotName, StorageId, VmId, VolumeId, VolumeInfo};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -73,9 +73,10 @@ struct Use {
 
 struct Audit<'w> {
     world: &'w World,
-    volumes: HashMap<VolumeId, &'w VolumeInfo>,
-    /// Ids as configs write them to ids as storages list them.
-    short: HashMap<VolumeId, VolumeId>,
+    /// By storage and full name.
+    volumes: HashMap<(&'w str, &'w str), &'w VolumeInfo>,
+    /// By storage and own name, as configs write a linked clone.
+    short: HashMap<(&'w str, &'w str), &'w VolumeInfo>,
     uses: HashMap<VolumeId, Vec<Use>>,
     found: Vec<Finding>,
 }
@@ -124,24 +125,25 @@ impl<'w> Audit<'w> {
                 }
             };
             for info in &inventory.volumes {
-                let id = VolumeId::new(storage.clone(), info.name.clone());
-                let own = naming::tail(info.name.as_str());
-                if own != info.name.as_str()
-                    && let Ok(name) = VolumeName::parse(own)
-                {
-                    self.short
-                        .insert(VolumeId::new(storage.clone(), name), id.clone());
-                }
-                self.volumes.insert(id, info);
+                let (storage, name) = (storage.as_str(), info.name.as_str());
+                self.short.insert((storage, naming::tail(name)), info);
+                self.volumes.insert((storage, name), info);
             }
         }
     }
 
+    fn volume(&self, id: &VolumeId) -> Option<&'w VolumeInfo> {
+        self.volumes
+            .get(&(id.storage.as_str(), id.name.as_str()))
+            .copied()
+    }
+
     fn listed(&self, id: &VolumeId) -> VolumeId {
-        if self.volumes.contains_key(id) {
-            return id.clone();
+        let short = self.short.get(&(id.storage.as_str(), id.name.as_str()));
+        match short.filter(|_| self.volume(id).is_none()) {
+            Some(info) => VolumeId::new(id.storage.clone(), info.name.clone()),
+            None => id.clone(),
         }
-        self.short.get(id).cloned().unwrap_or_else(|| id.clone())
     }
 
     /// Whether the absence of a volume means that it does not exist.
@@ -160,7 +162,7 @@ impl<'w> Audit<'w> {
         evidence: String,
         suggestion: String,
     ) {
-        let info = self.volumes.get(id);
+        let info = self.volume(id);
         let now = self.world.now;
         self.found.push(Finding {
             kind,
@@ -222,7 +224,7 @@ impl<'w> Audit<'w> {
             Section::Pending => format!("{key}, pending"),
             _ => key.clone(),
         };
-        let Some(info) = self.volumes.get(&id).copied() else {
+        let Some(info) = self.volume(&id) else {
             if self.was_asked(&id.storage) {
                 let reason = if self.world.storages.contains_key(&id.storage) {
                     "no such volume on its storage"
@@ -440,12 +442,20 @@ impl<'w> Audit<'w> {
     }
 
     fn aliases(&mut self) {
+        let mut seen: HashSet<&Identity> = HashSet::new();
+        let twice: HashSet<&Identity> = self
+            .volumes
+            .values()
+            .map(|info| &info.identity)
+            .filter(|identity| !seen.insert(identity))
+            .collect();
         let mut by_identity: BTreeMap<&Identity, Vec<VolumeId>> = BTreeMap::new();
-        for (id, info) in &self.volumes {
-            by_identity
-                .entry(&info.identity)
-                .or_default()
-                .push(id.clone());
+        for (storage, view) in &self.world.storages {
+            let volumes = view.inventory.iter().flat_map(|i| &i.volumes);
+            for info in volumes.filter(|info| twice.contains(&info.identity)) {
+                let id = VolumeId::new(storage.clone(), info.name.clone());
+                by_identity.entry(&info.identity).or_default().push(id);
+            }
         }
         let mut found: Vec<(VolumeId, Option<u32>, String, String)> = Vec::new();
         for (_, mut ids) in by_identity {

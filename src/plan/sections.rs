@@ -53,7 +53,10 @@ impl Sections {
     }
 
     fn add(&mut self, document: VmConfig) {
-        let name = document.snapshots().into_iter().next();
+        let name = document.sections().find_map(|section| match section {
+            Section::Snapshot(name) => SnapshotName::parse(name).ok(),
+            _ => None,
+        });
         let section = match &name {
             Some(name) => Some(Section::Snapshot(name.to_string())),
             None => document

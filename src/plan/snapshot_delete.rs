@@ -61,7 +61,7 @@ pub(super) fn remove_snapshots(
     check::drives(vmid, view, &Section::Main, &["lock", "template", "parent"])?;
     let unread = check::unread(view);
     let mut known: HashMap<VolumeId, Option<Known<'_>>> = HashMap::new();
-    let mut disks: HashMap<Vec<(String, String)>, Vec<VolumeId>> = HashMap::new();
+    let mut disks: HashMap<String, Vec<VolumeId>> = HashMap::new();
     let mut work: Vec<(SnapshotName, Vec<VolumeId>)> = Vec::new();
     let mut named: Vec<VolumeId> = Vec::new();
     let mut states = Vec::new();
@@ -75,11 +75,12 @@ pub(super) fn remove_snapshots(
         };
         let mut volumes = Vec::new();
         // Sections copy each other's drives: equal texts are read once.
-        let texts: Vec<(String, String)> = document
-            .entries(&section)
-            .into_iter()
-            .filter(|(key, _)| Slot::from_key(key).is_some())
-            .collect();
+        let mut texts = String::new();
+        for (key, value) in document.pairs(&section) {
+            if Slot::from_key(key).is_some() {
+                texts.extend([key, ":", value, "\n"]);
+            }
+        }
         let ids = match disks.entry(texts) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
