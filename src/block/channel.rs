@@ -39,6 +39,39 @@ pub enum Op {
     Flush,
 }
 
+impl Op {
+    /// Does the request with the blocking calls of a device.
+    pub fn run_on<D: BlockDevice + ?Sized>(self, device: &D) -> Result<()> {
+        match self {
+            Op::Read { mut offset, into } => {
+                for part in into.parts() {
+                    // SAFETY: `Buffers::new` promises valid, writable memory until completion.
+                    let slice = unsafe {
+                        std::slice::from_raw_parts_mut(part.iov_base.cast::<u8>(), part.iov_len)
+                    };
+                    device.read_at(offset, slice)?;
+                    offset += part.iov_len as u64;
+                }
+                Ok(())
+            }
+            Op::Write { mut offset, from } => {
+                for part in from.parts() {
+                    // SAFETY: `Buffers::new` promises valid, readable memory until completion.
+                    let slice = unsafe {
+                        std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len)
+                    };
+                    device.write_at(offset, slice)?;
+                    offset += part.iov_len as u64;
+                }
+                Ok(())
+            }
+            Op::WriteZeroes { extent, may_unmap } => device.write_zeroes(extent, may_unmap),
+            Op::Discard { extent } => device.discard(extent),
+            Op::Flush => device.flush(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Completion {
     pub token: u64,
@@ -84,41 +117,11 @@ impl<D: BlockDevice + ?Sized> BlockingChannel<D> {
             depth,
         })
     }
-
-    fn run(&self, op: Op) -> Result<()> {
-        match op {
-            Op::Read { mut offset, into } => {
-                for part in into.parts() {
-                    // SAFETY: `Buffers::new` promises valid, writable memory until completion.
-                    let slice = unsafe {
-                        std::slice::from_raw_parts_mut(part.iov_base.cast::<u8>(), part.iov_len)
-                    };
-                    self.device.read_at(offset, slice)?;
-                    offset += part.iov_len as u64;
-                }
-                Ok(())
-            }
-            Op::Write { mut offset, from } => {
-                for part in from.parts() {
-                    // SAFETY: `Buffers::new` promises valid, readable memory until completion.
-                    let slice = unsafe {
-                        std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len)
-                    };
-                    self.device.write_at(offset, slice)?;
-                    offset += part.iov_len as u64;
-                }
-                Ok(())
-            }
-            Op::WriteZeroes { extent, may_unmap } => self.device.write_zeroes(extent, may_unmap),
-            Op::Discard { extent } => self.device.discard(extent),
-            Op::Flush => self.device.flush(),
-        }
-    }
 }
 
 impl<D: BlockDevice + ?Sized> IoChannel for BlockingChannel<D> {
     fn submit(&mut self, op: Op, token: u64) -> Result<()> {
-        let result = self.run(op);
+        let result = op.run_on(self.device.as_ref());
         self.done.push_back(Completion { token, result });
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::model::{ByteCount, ByteOffset, Error, ErrorKind, Extent, Result};
 use crate::sys::fs;
 use rustix::fs::{FallocateFlags, SeekFrom};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -167,19 +167,7 @@ impl RawFile {
 
     /// Past the end of the file (another program cut it) there are zeros.
     fn read_through(&self, offset: u64, into: &mut [u8]) -> Result<()> {
-        let mut done = 0;
-        while done < into.len() {
-            match self.file.read_at(&mut into[done..], offset + done as u64) {
-                Ok(0) => {
-                    into[done..].fill(0);
-                    return Ok(());
-                }
-                Ok(n) => done += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(self.failed("read", offset, e)),
-            }
-        }
-        Ok(())
+        fs::read_at_or_zeros(&self.file, offset, into).map_err(|e| self.failed("read", offset, e))
     }
 
     fn write_through(&self, offset: u64, from: &[u8]) -> Result<()> {
@@ -430,6 +418,7 @@ impl BlockDevice for RawFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::FileExt;
 
     fn file(size: usize) -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir_in(".").unwrap();

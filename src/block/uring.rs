@@ -180,34 +180,7 @@ impl UringChannel {
 
     /// Does a request with the blocking calls of the device (unaligned memory, calls the file system refused).
     fn inline(&mut self, op: Op) -> Result<()> {
-        let file = &self.file;
-        match op {
-            Op::Read { mut offset, into } => {
-                for part in into.parts() {
-                    // SAFETY: `Buffers::new` promises valid, writable memory until completion.
-                    let slice = unsafe {
-                        std::slice::from_raw_parts_mut(part.iov_base.cast::<u8>(), part.iov_len)
-                    };
-                    file.read_at(offset, slice)?;
-                    offset += part.iov_len as u64;
-                }
-                Ok(())
-            }
-            Op::Write { mut offset, from } => {
-                for part in from.parts() {
-                    // SAFETY: `Buffers::new` promises valid, readable memory until completion.
-                    let slice = unsafe {
-                        std::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len)
-                    };
-                    file.write_at(offset, slice)?;
-                    offset += part.iov_len as u64;
-                }
-                Ok(())
-            }
-            Op::WriteZeroes { extent, may_unmap } => file.write_zeroes(extent, may_unmap),
-            Op::Discard { extent } => file.discard(extent),
-            Op::Flush => file.flush(),
-        }
+        op.run_on(self.file.as_ref())
     }
 
     fn check(&self, op: &Op) -> Result<()> {

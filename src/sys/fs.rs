@@ -270,3 +270,20 @@ pub fn nameless(dir: &Path) -> std::io::Result<File> {
         .mode(0o600)
         .open(dir)
 }
+
+/// Fills `into` from an offset; bytes past the end of the file are zeros.
+pub fn read_at_or_zeros(file: &File, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+    let mut done = 0;
+    while done < into.len() {
+        match file.read_at(&mut into[done..], offset + done as u64) {
+            Ok(0) => {
+                into[done..].fill(0);
+                return Ok(());
+            }
+            Ok(count) => done += count,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

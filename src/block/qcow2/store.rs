@@ -1,8 +1,8 @@
 //! The file below an image: reads give zeros past the end, errors carry the image's name; knows nothing of the format.
 
 use crate::model::{Error, Result};
+use crate::sys::fs;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 pub(super) struct Store {
     file: File,
@@ -49,24 +49,8 @@ impl Store {
 
     /// Bytes past the end of the file are zeros.
     pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> Result<()> {
-        let mut done = 0;
-        while done < into.len() {
-            match self.file.read_at(&mut into[done..], offset + done as u64) {
-                Ok(0) => {
-                    into[done..].fill(0);
-                    return Ok(());
-                }
-                Ok(n) => done += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    return Err(Error::io(
-                        format!("cannot read '{}' at {offset:#x}", self.shown),
-                        e,
-                    ));
-                }
-            }
-        }
-        Ok(())
+        fs::read_at_or_zeros(&self.file, offset, into)
+            .map_err(|e| Error::io(format!("cannot read '{}' at {offset:#x}", self.shown), e))
     }
 
     pub(super) fn read_vec(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
