@@ -209,3 +209,17 @@ impl Intent {
         }
     }
 }
+
+impl KeepRules {
+    /// The counted rules in the order they are applied.
+    pub fn counts(&self) -> [Option<u32>; 6] {
+        [
+            self.last,
+            self.hourly,
+            self.daily,
+            self.weekly,
+            self.monthly,
+            self.yearly,
+        ]
+    }
+}

@@ -35,14 +35,7 @@ fn iso_week(days: i64) -> i64 {
 
 /// One mark per entry of `(time, protected)`, in the order given. Times are seconds since 1970.
 pub fn marks(group: &[(u64, bool)], keep: &KeepRules) -> Vec<Mark> {
-    let rules = [
-        keep.last,
-        keep.hourly,
-        keep.daily,
-        keep.weekly,
-        keep.monthly,
-        keep.yearly,
-    ];
+    let rules = keep.counts();
     let all = keep.all || !rules.iter().any(|r| r.is_some_and(|n| n > 0));
     let mut order: Vec<usize> = (0..group.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(group[*i].0));
@@ -135,15 +128,7 @@ pub(super) fn plan(intent: &Intent, world: &World) -> Result<Plan> {
         group.push((time, false));
         names.push(name);
     }
-    let rules = [
-        keep.last,
-        keep.hourly,
-        keep.daily,
-        keep.weekly,
-        keep.monthly,
-        keep.yearly,
-    ];
-    if !keep.all && rules.iter().all(Option::is_none) {
+    if !keep.all && keep.counts().iter().all(Option::is_none) {
         return Err(
             Error::usage("prune needs at least one rule of what to keep")
                 .hint("for example: --keep-last 3 --keep-daily 7, or --keep-all"),

@@ -2,6 +2,7 @@
 
 use super::draft::{Draft, Edit};
 use super::drive_wish::{self, Owner};
+use super::pending::deletions;
 use super::{Intent, Plan, Step, World, check, naming};
 use crate::format::drive::Drive;
 use crate::format::vm_config::{Section, VmConfig};
@@ -474,20 +475,6 @@ fn drop_from_boot(config: &mut VmConfig, key: &str) {
     }
 }
 
-/// Keys of a pending `delete:` line; true: forced.
-fn deletes(config: &VmConfig) -> Vec<(String, bool)> {
-    config
-        .get(&Section::Pending, "delete")
-        .unwrap_or_default()
-        .split([',', ';', ' '])
-        .filter(|k| !k.is_empty())
-        .map(|k| match k.strip_prefix('!') {
-            Some(key) => (key.to_owned(), true),
-            None => (k.to_owned(), false),
-        })
-        .collect()
-}
-
 fn write_deletes(config: &mut VmConfig, list: &[(String, bool)]) {
     let text: Vec<String> = list
         .iter()
@@ -501,7 +488,7 @@ fn write_deletes(config: &mut VmConfig, list: &[(String, bool)]) {
 }
 
 fn pend_delete(config: &mut VmConfig, key: &str, force: bool) {
-    let mut list = deletes(config);
+    let mut list = deletions(config);
     list.retain(|(k, _)| k != key);
     list.push((key.to_owned(), force));
     list.sort();
@@ -509,7 +496,7 @@ fn pend_delete(config: &mut VmConfig, key: &str, force: bool) {
 }
 
 fn forget_delete(config: &mut VmConfig, key: &str) {
-    let list = deletes(config);
+    let list = deletions(config);
     if list.iter().any(|(k, _)| k == key) {
         let left: Vec<(String, bool)> = list.into_iter().filter(|(k, _)| k != key).collect();
         write_deletes(config, &left);
@@ -528,7 +515,7 @@ pub(super) fn apply_pending(draft: &mut Draft<'_>, edit: &mut Edit) -> Result<()
     if !edit.config.has_section(&Section::Pending) {
         return Ok(());
     }
-    for (key, force) in deletes(&edit.config) {
+    for (key, force) in deletions(&edit.config) {
         if edit.config.get(&Section::Main, &key).is_some() {
             delete_one(draft, edit, &key, force, false)?;
         }
